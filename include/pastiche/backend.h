@@ -1,0 +1,158 @@
+#pragma once
+// The seam between ops and hardware. Backend's members expand from kernels.def.
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "../../kernels/philox.h"
+#include "pastiche/tensor.h"
+
+namespace pastiche {
+
+struct Affine {
+  double scale = 1;
+  double shift = 0;
+};
+
+struct Slice {
+  int axis;
+  std::int64_t begin;
+};
+
+enum class Transpose : bool { no, yes };
+
+struct Gemm {
+  Transpose a = Transpose::no;
+  Transpose b = Transpose::no;
+};
+
+// How an upsampling convolution leaves its result. Output pixel (2h + i, 2w + j) belongs to phase f = 2 i + j.
+//   none   [N,2H,2W,K]
+//   inner  [N,H,W,4K]   channel f K + k: what one convolution with 4 K outputs writes
+//   outer  [4N,H,W,K]   picture f N + n: what four convolutions write
+enum class Phases : std::uint8_t { none, inner, outer };
+
+// Geometry of a convolution, the same on both axes. upsample = 2 means nearest-neighbour upsampling, then this convolution;
+// it asks for stride, dilation and groups of 1 and an odd kernel with pad (R - 1) / 2.
+struct Conv {
+  std::int64_t stride = 1;
+  std::int64_t pad = 0;
+  std::int64_t dilation = 1;
+  std::int64_t groups = 1;
+  std::int64_t upsample = 1;
+  Phases out = Phases::none;
+};
+
+struct NormAct {
+  double eps = 1e-5;
+  double slope = 1;  // 1: no activation
+  Phases from = Phases::none;
+};
+
+struct RunningStats {
+  double momentum;       // PyTorch's sense: the weight of the new value
+  double var_scale = 1;  // n / (n - 1) where the running variance is the unbiased one
+};
+
+struct Activation {
+  enum class Kind : std::uint8_t { identity, leaky_relu, tanh, sigmoid } kind = Kind::identity;
+  double slope = 0.2;  // of leaky_relu, at least 0
+};
+
+struct Dropout {
+  double p;  // the probability of a zero, in [0, 1)
+  RandomKey key;
+};
+
+struct Adam {
+  int slot = 0;  // of StepState::optim
+  double beta1 = 0.5;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double ema_decay = 0.999;
+};
+
+struct AdamTensors {
+  std::span<Tensor> value;
+  std::span<const Tensor> grad;
+  std::span<Tensor> m;
+  std::span<Tensor> v;
+  std::span<Tensor> ema;  // empty, or one for each value
+};
+
+// What changes from step to step. Kernels read it from memory, so that a captured step can be replayed.
+struct StepState {
+  static constexpr int metrics = 8;
+  static constexpr int optims = 2;
+  std::int64_t step = 0;  // the counter of every random number
+  struct Optim {
+    double lr = 0;
+    std::int64_t t = 0;  // steps taken, this one included
+  };
+  std::array<Optim, optims> optim{};
+  std::array<double, metrics> metric{};
+  std::int32_t nonfinite = -1;  // of the first tensor that held a NaN or an infinity, -1 for none
+  std::int32_t reserved = 0;
+};
+
+// A StepState in a backend's memory.
+Tensor make_step_state(Backend&);
+void write_step_state(Tensor&, const StepState&);
+StepState read_step_state(const Tensor&);
+
+class Backend {
+ public:
+  virtual ~Backend();
+
+  virtual std::string_view name() const = 0;
+  virtual bool supports(DType) const = 0;
+  // What decides the bits besides the program and its input: instruction set, threads, algorithm table.
+  virtual std::string fingerprint() const = 0;
+
+#define PASTICHE_KERNEL(name, parameters, arguments) virtual void name parameters = 0;
+#include "pastiche/kernels.def"
+#undef PASTICHE_KERNEL
+
+  virtual void copy_from_host(void* to, const void* from, std::size_t bytes) = 0;
+  virtual void copy_to_host(void* to, const void* from, std::size_t bytes) = 0;
+
+  // Memory comes from a pool that keeps what is given back, by size class: a step that repeats takes nothing new.
+  void* allocate(std::size_t bytes);
+  void release(void* data, std::size_t bytes);
+
+  struct PoolStats {
+    std::int64_t system_allocations = 0;  // how often the pool asked the system
+    std::size_t held_bytes = 0;           // taken from the system and kept
+    std::size_t used_bytes = 0;           // of those, in use now
+    std::size_t peak_bytes = 0;           // the most that were in use
+  };
+  PoolStats pool_stats() const;
+
+  // Fill every new buffer with NaN, so that a kernel that leaves an output unwritten shows.
+  void poison_new_buffers(bool on) { poison_ = on; }
+
+ protected:
+  virtual void* system_allocate(std::size_t bytes) = 0;
+  virtual void system_release(void* data, std::size_t bytes) = 0;
+  // For the destructor of a derived class: gives everything back while its system_release still exists.
+  void release_pool();
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::size_t, std::vector<void*>> free_;
+  PoolStats stats_;
+  bool poison_ = false;
+};
+
+// "cpu" | "reference". Error(device) for a name that this build has not; never a silent fallback. A backend must outlive
+// its tensors. threads = 0: as many as there are cores.
+std::unique_ptr<Backend> make_backend(std::string_view name, int threads = 0);
+std::vector<std::string> backend_names();
+
+}  // namespace pastiche

@@ -1,0 +1,87 @@
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace pastiche {
+
+// A picture of 8 bits a sample, [H,W,C]: C is 1 (gray), 3 (RGB) or 4 (RGB and alpha, not premultiplied).
+struct Image {
+  int height = 0;
+  int width = 0;
+  int channels = 0;
+  std::vector<std::uint8_t> pixels;
+
+  bool operator==(const Image&) const = default;
+};
+
+enum class PictureFormat { png, jpeg };
+enum class ColorMode { gray, gray_alpha, palette, rgb, rgba, cmyk };
+
+// What a file's header says, without decoding its pixels.
+struct PictureInfo {
+  PictureFormat format = PictureFormat::png;
+  ColorMode mode = ColorMode::rgb;
+  int height = 0;  // as shown, so after `orientation`
+  int width = 0;
+  int bit_depth = 8;
+  int orientation = 1;  // EXIF, 1 to 8
+  bool has_alpha = false;
+  bool animated = false;  // APNG; decoding gives its default picture
+
+  bool is_gray() const { return mode == ColorMode::gray || mode == ColorMode::gray_alpha; }
+};
+
+std::string to_string(const PictureInfo& info);  // such as "png palette 4-bit alpha"
+
+inline constexpr std::int64_t default_max_pixels = 50'000'000;
+
+struct DecodeOptions {
+  int channels = 0;  // 1, 3 or 4; 0: 4 with alpha, else 1 for gray and 3 for colour
+  std::array<std::uint8_t, 3> background{255, 255, 255};  // what shows through alpha where channels < 4
+  std::int64_t max_pixels = default_max_pixels;           // larger pictures are refused before anything is allocated
+};
+
+// PNG and JPEG, told apart by content. Every variety comes out as 8 bits upright: palette, 1 to 16 bits, tRNS, Adam7,
+// progressive, CMYK and YCCK (inverted where Adobe's marker says so), EXIF orientation. Gamma and ICC profiles are
+// ignored. Throw Error(bad_file) for anything truncated, corrupt, too large or of another format.
+PictureInfo probe_picture(std::span<const std::byte> file, std::int64_t max_pixels = default_max_pixels);
+Image decode_picture(std::span<const std::byte> file, const DecodeOptions& options = {});
+Image read_picture(const std::filesystem::path& path, const DecodeOptions& options = {});
+
+// No picture file larger than this is read.
+inline constexpr std::size_t max_picture_bytes = std::size_t{256} << 20;
+
+// Keyword (1 to 79 printable ASCII characters) and value (UTF-8), such as the seed and the model that drew a picture.
+using PictureText = std::vector<std::pair<std::string, std::string>>;
+
+// The same picture gives the same bytes.
+std::vector<std::byte> encode_png(const Image& image, const PictureText& text = {});
+// Every tEXt, zTXt and iTXt chunk that stands before the pixels, in the order of the file.
+PictureText read_png_text(std::span<const std::byte> file);
+
+// Animations that repeat for ever; all frames have one shape. A GIF's delay is rounded to 10 ms, its alpha is dropped,
+// and its one palette is exact where all frames together have at most 256 colours (median cut where they have more).
+std::vector<std::byte> encode_apng(std::span<const Image> frames, int delay_ms);
+std::vector<std::byte> encode_gif(std::span<const Image> frames, int delay_ms);
+
+enum class Filter { box, bilinear, bicubic, lanczos };
+
+// Antialiased, by Pillow's rules to the last bit: the filter widens when it reduces, first the width and then the height
+// with 8 bits between, fixed-point weights, colour premultiplied by alpha.
+Image resize(const Image& image, int height, int width, Filter filter);
+// The largest centred rectangle of the target's aspect, then resize with Filter::lanczos.
+Image fit(const Image& image, int height, int width);
+Image mirror(const Image& image);  // left to right
+// Pictures of one shape in a white grid, row by row; `padding` pixels between them and around.
+Image tile(std::span<const Image> images, int columns, int padding);
+
+// To 1, 3 or 4 channels: gray is ITU-R 601 luma, alpha is composed over the background where it is dropped.
+Image convert(Image image, int channels, std::array<std::uint8_t, 3> background = {255, 255, 255});
+
+}  // namespace pastiche

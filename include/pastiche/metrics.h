@@ -1,0 +1,27 @@
+#pragma once
+// How near one set of pictures is to another.
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "pastiche/image.h"
+
+namespace pastiche {
+
+struct SwdOptions {
+  std::uint64_t seed = 0;
+  int patches = 64;      // 7 x 7 patches of each picture and level
+  int projections = 256;
+};
+
+struct SwdResult {
+  std::vector<double> levels;  // from the finest down to 16 pixels
+  double mean = 0;
+};
+
+// Sliced Wasserstein distance between the patches of two sets of pictures of one shape, at every level of their Laplacian
+// pyramids (Karras et al., 2018, appendix 1), times 1000 as there; lower is nearer. Patches are normalised per channel by
+// the mean and deviation of each set, so it sees texture and structure, not overall brightness. The sets must be equally large.
+SwdResult sliced_wasserstein(std::span<const Image> a, std::span<const Image> b, const SwdOptions& options = {});
+
+}  // namespace pastiche

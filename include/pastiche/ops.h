@@ -1,0 +1,91 @@
+#pragma once
+// What the engine can do: the differentiable functions on Var. Shapes are checked here, once; a mismatch throws an Error that
+// says what was given and what was expected. Everything is differentiable to any order; formulas stand in kernels.def.
+#include <cstdint>
+#include <span>
+
+#include "pastiche/backend.h"
+#include "pastiche/tape.h"
+
+namespace pastiche {
+
+// ---- arith: a and b have the same shape ------------------------------------------------------------------------------
+Var add(const Var& a, const Var& b);
+Var sub(const Var& a, const Var& b);
+Var mul(const Var& a, const Var& b);
+Var div(const Var& a, const Var& b);
+Var affine(const Var& x, const Affine& p);  // scale x + shift
+Var exp(const Var& x);
+Var log(const Var& x);
+Var sqrt(const Var& x);
+Var abs(const Var& x);
+Var cast(const Var& x, DType to);
+inline Var operator+(const Var& a, const Var& b) { return add(a, b); }
+inline Var operator-(const Var& a, const Var& b) { return sub(a, b); }
+inline Var operator*(const Var& a, const Var& b) { return mul(a, b); }
+inline Var operator/(const Var& a, const Var& b) { return div(a, b); }
+inline Var operator*(double s, const Var& x) { return affine(x, {.scale = s}); }
+inline Var operator-(const Var& x) { return affine(x, {.scale = -1}); }
+
+// ---- arith: shape ----------------------------------------------------------------------------------------------------
+Var reshape(const Var& x, const Shape& shape);                           // the same elements
+Var flatten(const Var& x);                                               // [N,...] -> [N,rest]
+Var slice(const Var& x, int axis, std::int64_t begin, std::int64_t length);
+Var unslice(const Var& x, int axis, std::int64_t begin, std::int64_t extent);  // zeros around x
+Var concat(std::span<const Var> parts, int axis);                        // at most Grads::max_inputs parts
+Var crop_center(const Var& x, std::int64_t height, std::int64_t width);  // [N,H,W,C] -> [N,height,width,C]
+
+// ---- arith: reductions and their adjoints ----------------------------------------------------------------------------
+Var sum(const Var& x, int axis);                                // the shape without that axis
+Var broadcast(const Var& x, int axis, std::int64_t extent);     // a new axis, x repeated along it
+Var sum(const Var& x);                                          // []
+Var mean(const Var& x);                                         // []
+Var channel_sum(const Var& x);                                  // [...,C] -> [C]
+Var channel_broadcast(const Var& x, const Shape& shape);        // [C] -> [...,C]
+
+// ---- gemm ------------------------------------------------------------------------------------------------------------
+Var gemm(const Var& a, const Var& b, const Gemm& p = {});  // op(a) [M,K], op(b) [K,N] -> [M,N]
+Var linear(const Var& x, const Var& w);                    // [N,I], [O,I] -> [N,O]
+
+// ---- conv ------------------------------------------------------------------------------------------------------------
+Shape conv2d_shape(const Shape& x, const Shape& w, const Conv& p);
+Var conv2d(const Var& x, const Var& w, const Conv& p);                             // x [N,H,W,C], w [K,R,S,C / groups]
+Var conv2d_dgrad(const Var& dy, const Var& w, const Conv& p, const Shape& x);      // the adjoint in x
+Var conv2d_wgrad(const Var& x, const Var& dy, const Conv& p, const Shape& w);      // the adjoint in w
+// Transposed convolution, PyTorch's ConvTranspose2d with w [I,R,S,O / groups]; output_padding extends the far edges.
+Var conv_transpose2d(const Var& x, const Var& w, const Conv& p, std::int64_t output_padding = 0);
+
+// ---- norm ------------------------------------------------------------------------------------------------------------
+struct BatchStats {
+  Tensor mean, var;  // [C], biased variance
+};
+BatchStats batch_stats(const Var& x, std::int64_t channels);
+// Batch norm by the statistics of x itself, then LeakyReLU. gamma and beta are [C]. x in the form p.from, y spatial.
+Var norm_act(const Var& x, const BatchStats& stats, const Var& gamma, const Var& beta, const NormAct& p);
+// The same by given statistics, which are constants.
+Var norm_act_fixed(const Var& x, const BatchStats& stats, const Var& gamma, const Var& beta, const NormAct& p);
+
+// ---- activation ------------------------------------------------------------------------------------------------------
+Var leaky_relu(const Var& x, double slope);
+Var leaky_relu_grad(const Var& dy, const Var& x, double slope);
+Var relu(const Var& x);
+Var tanh(const Var& x);
+Var tanh_grad(const Var& dy, const Var& y);
+Var sigmoid(const Var& x);
+Var sigmoid_grad(const Var& dy, const Var& y);
+Var bias_act(const Var& x, const Var& bias, const Activation& p);  // bias [C]
+
+// ---- resample --------------------------------------------------------------------------------------------------------
+Var upsample(const Var& x, std::int64_t factor);        // [N,H,W,C] -> [N,factor H,factor W,C]
+Var upsample_grad(const Var& dy, std::int64_t factor);  // its adjoint
+Var join_phases(const Var& x, Phases from);             // -> [N,2H,2W,K]
+Var split_phases(const Var& x, Phases to);              // [N,2H,2W,K] ->
+
+// ---- loss ------------------------------------------------------------------------------------------------------------
+Var bce_logits(const Var& logits, double target);       // []; binary cross-entropy with logits, averaged
+Var bce_logits_grad(const Var& dloss, const Var& logits, double target);
+
+// ---- random ----------------------------------------------------------------------------------------------------------
+Var dropout(const Var& x, const Dropout& p, const Tensor& state);  // state: the StepState whose step counts the draws
+
+}  // namespace pastiche

@@ -1,0 +1,108 @@
+#pragma once
+// Walks over tensors whose last extent is C: line by line, so that lines can be shared out and sums have a fixed order, and in
+// pieces wide enough for vectors, so that few channels are as fast as many.
+#include <algorithm>
+
+#include "backends/cpu/vectorise.h"
+
+namespace pastiche::cpu {
+
+// Visits a tensor x in the form `from` together with its spatial counterpart y. A piece is `width` consecutive elements of
+// both; its element j belongs to channel j % channels.
+class Walk {
+ public:
+  // [rows, channels], in order
+  Walk(std::int64_t rows, std::int64_t channels)
+      : channels_(channels), wide_(channels * std::max<std::int64_t>(1, 32 / channels)), elements_(rows * channels) {
+    lines_ = (elements_ + line_pieces * wide_ - 1) / (line_pieces * wide_);
+  }
+  Walk(Phases from, const Shape& spatial) : Walk(spatial.rows(), spatial.last()) {  // [N,2H,2W,K], or anything for `none`
+    from_ = from;
+    if (from == Phases::none) return;
+    n_ = spatial[0], h_ = spatial[1] / 2, w_ = spatial[2] / 2;
+    wide_ = from == Phases::inner ? 2 * channels_ : channels_;
+    lines_ = n_ * 2 * h_;
+  }
+
+  std::int64_t channels() const { return channels_; }
+  std::int64_t wide() const { return wide_; }  // the greatest width of a piece, a multiple of channels
+  std::int64_t lines() const { return lines_; }
+  std::int64_t elements() const { return elements_; }
+
+  // body(offset in x, offset in y, width) for each piece of a line
+  template <class Body> void line(std::int64_t l, Body body) const {
+    if (from_ == Phases::none) {
+      const std::int64_t begin = l * line_pieces * wide_, end = std::min(begin + line_pieces * wide_, elements_);
+      for (std::int64_t at = begin; at < end; at += wide_) body(at, at, std::min(wide_, end - at));
+      return;
+    }
+    const std::int64_t n = l / (2 * h_), i = l % 2, h = l % (2 * h_) / 2, y = l * 2 * w_ * channels_;
+    const std::int64_t k = channels_;
+    if (from_ == Phases::inner) {  // the phases j = 0 and 1 lie side by side in x as in y
+      const std::int64_t x = (n * h_ + h) * w_ * 4 * k + i * 2 * k;
+      for (std::int64_t w = 0; w < w_; ++w) body(x + w * 4 * k, y + w * 2 * k, 2 * k);
+    } else {
+      for (std::int64_t j = 0; j < 2; ++j) {
+        const std::int64_t x = (((2 * i + j) * n_ + n) * h_ + h) * w_ * k;
+        for (std::int64_t w = 0; w < w_; ++w) body(x + w * k, y + (2 * w + j) * k, k);
+      }
+    }
+  }
+
+  template <class Body> void all(int threads, Body body) const {
+    for_items(threads, lines_, elements_ / std::max<std::int64_t>(1, lines_), [this, body](std::int64_t l) { line(l, body); });
+  }
+
+  // A value for each channel, repeated to the width of a piece.
+  template <class Value> void spread(float* wide, Value value) const {
+    for (std::int64_t c = 0; c < channels_; ++c) wide[c] = value(c);
+    for (std::int64_t j = channels_; j < wide_; ++j) wide[j] = wide[j - channels_];
+  }
+
+ private:
+  static constexpr std::int64_t line_pieces = 32;  // of [rows, channels]: so many are summed in f32, the rest in double
+
+  std::int64_t channels_, wide_, elements_, lines_ = 0;
+  Phases from_ = Phases::none;
+  std::int64_t n_ = 0, h_ = 0, w_ = 0;
+};
+
+// sums[s * channels + c] = the sum over x of terms[s], where term(ix, iy, j, terms) is called for each element of each piece:
+// its places in x and y, its place in the piece. A line is summed in f32, lines in double. How lines are put together follows
+// from the shape alone, so any number of threads gives the same bits.
+template <int S, class Term>
+void channel_sums(Backend& backend, int threads, const Walk& walk, double* sums, Term term) {
+  const std::int64_t channels = walk.channels(), wide = walk.wide(), lines = walk.lines();
+  const std::int64_t chunks = std::clamp<std::int64_t>(std::min(walk.elements() / 16384, lines), 1, 128);
+  Scratch<double> partial(backend, chunks * S * channels);
+  Scratch<float> line_sums(backend, chunks * S * wide);
+  double* const partials = partial;
+  float* const line_parts = line_sums;
+  for_items(threads, chunks, walk.elements() / chunks, [=, &walk](std::int64_t chunk) {
+    double* const total = partials + chunk * S * channels;
+    float* const sum = line_parts + chunk * S * wide;
+    std::fill_n(total, S * channels, 0.0);
+    for (std::int64_t l = chunk * lines / chunks; l < (chunk + 1) * lines / chunks; ++l) {
+      std::fill_n(sum, S * wide, 0.0f);
+      walk.line(l, [=](std::int64_t x, std::int64_t y, std::int64_t width) {
+#pragma omp simd
+        for (std::int64_t j = 0; j < width; ++j) {
+          float terms[S];
+          term(x + j, y + j, j, terms);
+          for (int s = 0; s < S; ++s) sum[s * wide + j] += terms[s];
+        }
+      });
+      for (int s = 0; s < S; ++s) {
+        for (std::int64_t first = 0; first < wide; first += channels) {
+          for (std::int64_t c = 0; c < channels; ++c) total[s * channels + c] += static_cast<double>(sum[s * wide + first + c]);
+        }
+      }
+    }
+  });
+  for (std::int64_t i = 0; i < S * channels; ++i) {
+    sums[i] = 0;
+    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) sums[i] += partials[chunk * S * channels + i];
+  }
+}
+
+}  // namespace pastiche::cpu

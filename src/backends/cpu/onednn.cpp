@@ -1,0 +1,195 @@
+#include "backends/cpu/onednn.h"
+
+#include <fmt/format.h>
+#include <omp.h>
+
+#include <algorithm>
+
+#include "backends/cpu/cpu.h"
+#include "backends/cpu/vectorise.h"
+
+namespace pastiche {
+
+using dnnl::memory;
+using Tag = memory::format_tag;
+
+namespace {
+
+memory::data_type data_type(DType dtype) {
+  return dtype == DType::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
+}
+
+[[noreturn]] void rethrow(const dnnl::error& error, const std::string& what) {
+  throw Error(error.status == dnnl_out_of_memory ? ExitCode::out_of_memory : ExitCode::failed,
+              fmt::format("{}: oneDNN: {}", what, error.what()));
+}
+
+dnnl::primitive_attr scratchpad_from_user() {
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attributes;
+}
+
+std::string describe(const ConvShape& s) {
+  return fmt::format("convolution {} x [{},{},{},{}], w [{},{},{},{}], stride {}, padding {} {}, dilation {}, groups {}",
+                     dtype_name(s.dtype), s.n, s.h, s.w, s.c, s.k, s.r, s.s, s.c / s.groups, s.stride, s.top, s.left,
+                     s.dilation, s.groups);
+}
+
+}  // namespace
+
+// ---- ConvPlan --------------------------------------------------------------------------------------------------------
+ConvPlan::ConvPlan(OneDnn& dnn, const ConvShape& s) : dnn_(dnn), pass_(s.pass) {
+  const auto far = [&](std::int64_t in, std::int64_t out, std::int64_t taps, std::int64_t near) {
+    return std::max<std::int64_t>(0, (out - 1) * s.stride + (taps - 1) * s.dilation + 1 - in - near);
+  };
+  const memory::dims strides{s.stride, s.stride}, dilates{s.dilation - 1, s.dilation - 1}, near{s.top, s.left};
+  const memory::dims far_sides{far(s.h, s.p, s.r, s.top), far(s.w, s.q, s.s, s.left)};
+  const memory::desc x({s.n, s.c, s.h, s.w}, data_type(s.dtype), Tag::nhwc);
+  const memory::desc y({s.n, s.k, s.p, s.q}, data_type(s.dtype), Tag::nhwc);
+  const memory::dims weight_dims = s.groups == 1
+                                       ? memory::dims{s.k, s.c, s.r, s.s}
+                                       : memory::dims{s.groups, s.k / s.groups, s.c / s.groups, s.r, s.s};
+  plain_weights_ = memory::desc(weight_dims, memory::data_type::f32, s.groups == 1 ? Tag::ohwi : Tag::gohwi);
+  const auto any_order = [&](DType dtype) { return memory::desc(weight_dims, data_type(dtype), Tag::any); };
+  constexpr auto direct = dnnl::algorithm::convolution_direct;
+  const dnnl::primitive_attr attributes = scratchpad_from_user();
+  try {
+    const dnnl::convolution_forward::primitive_desc forward(
+        {dnnl::prop_kind::forward_training, direct, x, any_order(s.dtype), y, strides, dilates, near, far_sides}, attributes,
+        dnn.engine);
+    if (pass_ == ConvShape::Pass::forward) {
+      primitive_ = dnnl::convolution_forward(forward);
+      from_ = x, to_ = y, weights_ = forward.weights_desc(), scratchpad_ = forward.scratchpad_desc();
+    } else if (pass_ == ConvShape::Pass::dgrad) {
+      const dnnl::convolution_backward_data::primitive_desc backward(
+          {direct, x, any_order(s.dtype), y, strides, dilates, near, far_sides}, attributes, dnn.engine, forward);
+      primitive_ = dnnl::convolution_backward_data(backward);
+      from_ = y, to_ = x, weights_ = backward.weights_desc(), scratchpad_ = backward.scratchpad_desc();
+    } else {
+      const dnnl::convolution_backward_weights::primitive_desc backward(
+          {direct, x, any_order(DType::f32), y, strides, dilates, near, far_sides}, attributes, dnn.engine, forward);
+      primitive_ = dnnl::convolution_backward_weights(backward);
+      from_ = x, to_ = y, weights_ = backward.diff_weights_desc(), scratchpad_ = backward.scratchpad_desc();
+    }
+    const bool to_plain = pass_ == ConvShape::Pass::wgrad;
+    reorder_ = dnnl::reorder(dnnl::reorder::primitive_desc(dnn.engine, to_plain ? weights_ : plain_weights_, dnn.engine,
+                                                           to_plain ? plain_weights_ : weights_));
+  } catch (const dnnl::error& error) {
+    rethrow(error, describe(s));
+  }
+}
+
+ConvPlan::~ConvPlan() {
+  if (packed_weights_ != nullptr) dnn_.memory.release(packed_weights_, weights_.get_size());
+}
+
+void ConvPlan::pack(const Tensor& w, const float* values) {
+  if (packed_weights_ == nullptr) packed_weights_ = dnn_.memory.allocate(weights_.get_size());
+  memory plain(plain_weights_, dnn_.engine, const_cast<float*>(values));
+  memory packed(weights_, dnn_.engine, packed_weights_);
+  reorder_.execute(dnn_.stream, plain, packed);
+  packed_id_ = w.buffer_id();
+  packed_version_ = w.version();
+}
+
+void ConvPlan::execute(std::initializer_list<std::pair<int, memory>> arguments) {
+  cpu::Scratch<char> scratchpad(dnn_.memory, static_cast<std::int64_t>(scratchpad_.get_size()));
+  std::unordered_map<int, memory> all(arguments.begin(), arguments.end());
+  all.emplace(DNNL_ARG_SCRATCHPAD, memory(scratchpad_, dnn_.engine, scratchpad.get()));
+  primitive_.execute(dnn_.stream, all);
+}
+
+void ConvPlan::run(const void* from, void* to) {
+  const bool forward = pass_ == ConvShape::Pass::forward;
+  execute({{forward ? DNNL_ARG_SRC : DNNL_ARG_DIFF_DST, memory(from_, dnn_.engine, const_cast<void*>(from))},
+           {DNNL_ARG_WEIGHTS, memory(weights_, dnn_.engine, packed_weights_)},
+           {forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_SRC, memory(to_, dnn_.engine, to)}});
+}
+
+void ConvPlan::run_wgrad(const void* x, const void* dy, float* dw) {
+  cpu::Scratch<char> scratch(dnn_.memory, static_cast<std::int64_t>(weights_.get_size()));
+  memory packed(weights_, dnn_.engine, scratch.get());
+  memory plain(plain_weights_, dnn_.engine, dw);
+  execute({{DNNL_ARG_SRC, memory(from_, dnn_.engine, const_cast<void*>(x))},
+           {DNNL_ARG_DIFF_DST, memory(to_, dnn_.engine, const_cast<void*>(dy))},
+           {DNNL_ARG_DIFF_WEIGHTS, packed}});
+  reorder_.execute(dnn_.stream, packed, plain);
+}
+
+// ---- OneDnn ----------------------------------------------------------------------------------------------------------
+OneDnn::OneDnn(Backend& memory, int threads)
+    : memory(memory), threads(threads), engine(dnnl::engine::kind::cpu, 0), stream(engine) {
+  const std::string isa = instruction_set();
+  has_bf16_ = isa.starts_with("avx512_core");
+}
+
+OneDnn::Use::Use(OneDnn& dnn) : lock_(dnn.mutex_), threads_before_(omp_get_max_threads()) { omp_set_num_threads(dnn.threads); }
+OneDnn::Use::~Use() { omp_set_num_threads(threads_before_); }
+
+ConvPlan& OneDnn::conv(const ConvShape& shape) {
+  auto found = convs_.find(shape);
+  if (found == convs_.end()) {
+    if (convs_.size() == max_plans) convs_.clear();
+    found = convs_.try_emplace(shape, *this, shape).first;
+  }
+  return found->second;
+}
+
+void OneDnn::gemm(const GemmShape& s, const void* a, const void* b, void* y) {
+  auto found = gemms_.find(s);
+  if (found == gemms_.end()) {
+    if (gemms_.size() == max_plans) gemms_.clear();
+    GemmPlan plan;
+    plan.a = {{s.m, s.k}, data_type(s.dtype), s.ta == Transpose::yes ? Tag::ba : Tag::ab};
+    plan.b = {{s.k, s.n}, data_type(s.dtype), s.tb == Transpose::yes ? Tag::ba : Tag::ab};
+    plan.y = {{s.m, s.n}, data_type(s.result), Tag::ab};
+    try {
+      const dnnl::matmul::primitive_desc desc({plan.a, plan.b, plan.y}, scratchpad_from_user(), engine);
+      plan.primitive = dnnl::matmul(desc);
+      plan.scratchpad = desc.scratchpad_desc();
+    } catch (const dnnl::error& error) {
+      rethrow(error, fmt::format("gemm {} [{},{}] by [{},{}]", dtype_name(s.dtype), s.m, s.k, s.k, s.n));
+    }
+    found = gemms_.emplace(s, std::move(plan)).first;
+  }
+  GemmPlan& plan = found->second;
+  cpu::Scratch<char> scratchpad(memory, static_cast<std::int64_t>(plan.scratchpad.get_size()));
+  plan.primitive.execute(stream, {{DNNL_ARG_SRC, dnnl::memory(plan.a, engine, const_cast<void*>(a))},
+                                  {DNNL_ARG_WEIGHTS, dnnl::memory(plan.b, engine, const_cast<void*>(b))},
+                                  {DNNL_ARG_DST, dnnl::memory(plan.y, engine, y)},
+                                  {DNNL_ARG_SCRATCHPAD, dnnl::memory(plan.scratchpad, engine, scratchpad.get())}});
+}
+
+std::string OneDnn::instruction_set() const {
+  switch (dnnl::get_effective_cpu_isa()) {
+    case dnnl::cpu_isa::sse41: return "sse41";
+    case dnnl::cpu_isa::avx: return "avx";
+    case dnnl::cpu_isa::avx2: return "avx2";
+    case dnnl::cpu_isa::avx2_vnni: return "avx2_vnni";
+    case dnnl::cpu_isa::avx512_mic: return "avx512_mic";
+    case dnnl::cpu_isa::avx512_mic_4ops: return "avx512_mic_4ops";
+    case dnnl::cpu_isa::avx512_core: return "avx512_core";
+    case dnnl::cpu_isa::avx512_core_vnni: return "avx512_core_vnni";
+    case dnnl::cpu_isa::avx512_core_bf16: return "avx512_core_bf16";
+    case dnnl::cpu_isa::avx512_core_amx: return "avx512_core_amx";
+    default: return fmt::format("isa {:#x}", static_cast<unsigned>(dnnl::get_effective_cpu_isa()));
+  }
+}
+
+// ---- CpuBackend ------------------------------------------------------------------------------------------------------
+CpuBackend::CpuBackend(int threads)
+    : threads_(threads > 0 ? threads : omp_get_num_procs()), dnn_(std::make_unique<OneDnn>(*this, threads_)) {}
+
+CpuBackend::~CpuBackend() {
+  dnn_.reset();
+  release_pool();
+}
+
+std::string CpuBackend::fingerprint() const {
+  constexpr int algorithm_rules = 1;  // move it whenever a kernel may give other bits than before
+  return fmt::format("cpu {}, threads {}, oneDNN {}.{}.{}, rules {}", dnn_->instruction_set(), threads_, dnnl_version()->major,
+                     dnnl_version()->minor, dnnl_version()->patch, algorithm_rules);
+}
+
+}  // namespace pastiche

@@ -1,0 +1,103 @@
+#pragma once
+// Primitives of oneDNN, made once for each geometry and kept. Their workspace comes from the backend's pool.
+#include <compare>
+#include <map>
+#include <mutex>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <string>
+
+#include "pastiche/backend.h"
+
+namespace pastiche {
+
+// A convolution as oneDNN computes it: no upsampling, each side with its own padding, far sides padded as far as y reaches.
+struct ConvShape {
+  enum class Pass : std::uint8_t { forward, dgrad, wgrad } pass;
+  DType dtype;                             // of activations
+  std::int64_t n, h, w, c;                 // x [N,H,W,C]
+  std::int64_t p, q, k;                    // y [N,P,Q,K]
+  std::int64_t r, s;                       // w [K,R,S,C / groups]
+  std::int64_t stride, top, left, dilation, groups;
+  auto operator<=>(const ConvShape&) const = default;
+};
+
+struct GemmShape {
+  DType dtype, result;
+  Transpose ta, tb;
+  std::int64_t m, n, k;
+  auto operator<=>(const GemmShape&) const = default;
+};
+
+class OneDnn;
+
+// One primitive. Weights are kept in the order it wants, for the last tensor it was run with: repeating that for a layer of
+// the same geometry costs far less than a convolution, and what lives for one step only leaves nothing behind.
+class ConvPlan {
+ public:
+  ConvPlan(OneDnn& dnn, const ConvShape& shape);
+  ~ConvPlan();
+  ConvPlan(const ConvPlan&) = delete;
+  ConvPlan& operator=(const ConvPlan&) = delete;
+
+  // forward: x -> y, dgrad: dy -> dx. packed() is asked first; `values` are the weights of `w`, folded or not, [K,R,S,C].
+  bool packed(const Tensor& w) const { return w.buffer_id() == packed_id_ && w.version() == packed_version_; }
+  void pack(const Tensor& w, const float* values);
+  void run(const void* from, void* to);
+  void run_wgrad(const void* x, const void* dy, float* dw);
+
+ private:
+  void execute(std::initializer_list<std::pair<int, dnnl::memory>> arguments);
+
+  OneDnn& dnn_;
+  dnnl::primitive primitive_;
+  dnnl::memory::desc from_, to_, weights_, plain_weights_, scratchpad_;  // wgrad: x, dy
+  dnnl::reorder reorder_;                                                // plain to packed; wgrad: packed to plain
+  ConvShape::Pass pass_;
+  void* packed_weights_ = nullptr;
+  std::uint64_t packed_id_ = 0, packed_version_ = 0;
+};
+
+class OneDnn {
+ public:
+  OneDnn(Backend& memory, int threads);
+
+  // Holds the plans for one thread and sets its number of OpenMP threads, for the length of a kernel.
+  class Use {
+   public:
+    explicit Use(OneDnn& dnn);
+    ~Use();
+
+   private:
+    std::lock_guard<std::mutex> lock_;
+    int threads_before_;
+  };
+
+  ConvPlan& conv(const ConvShape& shape);
+  void gemm(const GemmShape& shape, const void* a, const void* b, void* y);
+
+  // bf16 where both are, and where this processor's oneDNN has it
+  DType compute_dtype(const Tensor& a, const Tensor& b) const {
+    return has_bf16_ && a.dtype() == DType::bf16 && b.dtype() == DType::bf16 ? DType::bf16 : DType::f32;
+  }
+  std::string instruction_set() const;
+
+  Backend& memory;
+  const int threads;
+  dnnl::engine engine;
+  dnnl::stream stream;
+
+ private:
+  struct GemmPlan {
+    dnnl::memory::desc a, b, y, scratchpad;
+    dnnl::matmul primitive;
+  };
+
+  static constexpr std::size_t max_plans = 512;  // pictures of many sizes must not fill the memory with primitives
+
+  std::mutex mutex_;
+  bool has_bf16_;
+  std::map<ConvShape, ConvPlan> convs_;
+  std::map<GemmShape, GemmPlan> gemms_;
+};
+
+}  // namespace pastiche

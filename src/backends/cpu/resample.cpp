@@ -1,0 +1,64 @@
+#include <algorithm>
+
+#include "backends/cpu/channels.h"
+#include "backends/cpu/cpu.h"
+
+namespace pastiche {
+
+using namespace cpu;
+
+void CpuBackend::upsample(Tensor& y, const Tensor& x, std::int64_t factor) {
+  const std::int64_t rows = x.shape()[0] * x.shape()[1], w = x.shape()[2], c = x.shape()[3];
+  with_float(x, [&]<class T>(T) {
+    for_items(threads_, rows, w * c * factor * factor,
+              [=, from = x.data<T>(), to = y.mutable_data<T>()](std::int64_t row) {
+                T* const first = to + row * factor * factor * w * c;  // `factor` equal rows of [factor w, c]
+                for (std::int64_t i = 0; i < w * factor; ++i) {
+                  const T* const pixel = from + (row * w + i / factor) * c;
+                  for (std::int64_t j = 0; j < c; ++j) first[i * c + j] = pixel[j];
+                }
+                for (std::int64_t copy = 1; copy < factor; ++copy) {
+                  std::copy_n(first, factor * w * c, first + copy * factor * w * c);
+                }
+              });
+  });
+}
+
+void CpuBackend::upsample_grad(Tensor& dx, const Tensor& dy, std::int64_t factor) {
+  const std::int64_t rows = dx.shape()[0] * dx.shape()[1], w = dx.shape()[2], c = dx.shape()[3];
+  with_float(dx, [&]<class T>(T) {
+    for_items(threads_, rows, w * c * factor * factor,
+              [=, from = dy.data<T>(), to = dx.mutable_data<T>()](std::int64_t row) {
+                for (std::int64_t i = 0; i < w; ++i) {
+                  const T* const block = from + (row * factor * w + i) * factor * c;
+                  for (std::int64_t j = 0; j < c; ++j) {
+                    float sum = 0;
+                    for (std::int64_t a = 0; a < factor; ++a) {
+                      for (std::int64_t b = 0; b < factor; ++b) sum += load(block, (a * factor * w + b) * c + j);
+                    }
+                    store(to, (row * w + i) * c + j, sum);
+                  }
+                }
+              });
+  });
+}
+
+void CpuBackend::join_phases(Tensor& y, const Tensor& x, Phases from) {
+  with_float(x, [&]<class T>(T) {
+    Walk(from, y.shape()).all(threads_, [source = x.data<T>(), to = y.mutable_data<T>()](
+                                            std::int64_t ix, std::int64_t iy, std::int64_t width) {
+      for (std::int64_t j = 0; j < width; ++j) to[iy + j] = source[ix + j];
+    });
+  });
+}
+
+void CpuBackend::split_phases(Tensor& y, const Tensor& x, Phases to) {
+  with_float(x, [&]<class T>(T) {
+    Walk(to, x.shape()).all(threads_, [source = x.data<T>(), target = y.mutable_data<T>()](
+                                          std::int64_t iy, std::int64_t ix, std::int64_t width) {
+      for (std::int64_t j = 0; j < width; ++j) target[iy + j] = source[ix + j];
+    });
+  });
+}
+
+}  // namespace pastiche

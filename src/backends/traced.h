@@ -1,0 +1,47 @@
+#pragma once
+// A backend that forwards to another and counts what is launched: for profiles and for tests. It has its own pool, over the
+// other's, and is for one thread.
+#include <map>
+#include <memory>
+#include <string>
+
+#include "pastiche/backend.h"
+
+namespace pastiche {
+
+struct KernelStats {
+  long calls = 0;
+  double seconds = 0;  // on the host's clock, until the kernel's function returns
+};
+
+class TracedBackend : public Backend {
+ public:
+  explicit TracedBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
+  ~TracedBackend() override { release_pool(); }
+
+  std::string_view name() const override { return inner_->name(); }
+  bool supports(DType dtype) const override { return inner_->supports(dtype); }
+  std::string fingerprint() const override { return inner_->fingerprint(); }
+
+#define PASTICHE_KERNEL(name, parameters, arguments) void name parameters override;
+#include "pastiche/kernels.def"
+#undef PASTICHE_KERNEL
+
+  void copy_from_host(void* to, const void* from, std::size_t bytes) override { inner_->copy_from_host(to, from, bytes); }
+  void copy_to_host(void* to, const void* from, std::size_t bytes) override { inner_->copy_to_host(to, from, bytes); }
+
+  Backend& inner() { return *inner_; }
+  // By kernel; what was never launched is not there.
+  const std::map<std::string, KernelStats>& stats() const { return stats_; }
+  void clear_stats() { stats_.clear(); }
+
+ protected:
+  void* system_allocate(std::size_t bytes) override { return inner_->allocate(bytes); }
+  void system_release(void* data, std::size_t bytes) override { inner_->release(data, bytes); }
+
+ private:
+  std::unique_ptr<Backend> inner_;
+  std::map<std::string, KernelStats> stats_;
+};
+
+}  // namespace pastiche

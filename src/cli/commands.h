@@ -1,0 +1,28 @@
+#pragma once
+// One file a command: each adds its subcommand and what it runs. CLI11 is included here and in those files only.
+#include <CLI/CLI.hpp>
+
+#include <string>
+#include <vector>
+
+namespace pastiche::cli {
+
+// Set by the command that ran; what the process exits with.
+struct Outcome {
+  int exit_code = 0;
+};
+
+void add_train(CLI::App& app, Outcome& outcome);
+void add_generate(CLI::App& app, Outcome& outcome);
+void add_inspect(CLI::App& app, Outcome& outcome);
+void add_data(CLI::App& app, Outcome& outcome);
+void add_doctor(CLI::App& app, Outcome& outcome);
+void add_eval(CLI::App& app, Outcome& outcome);
+
+// The command as it could be typed again, for run.json and for the pictures' text.
+const std::string& command_line();
+
+// "pastiche train ..." lines that open a command's help.
+std::string examples(std::initializer_list<const char*> lines);
+
+}  // namespace pastiche::cli

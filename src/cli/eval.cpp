@@ -1,0 +1,96 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "cli/commands.h"
+#include "pastiche/checkpoint.h"
+#include "pastiche/data.h"
+#include "pastiche/files.h"
+#include "pastiche/metrics.h"
+#include "pastiche/train.h"
+
+namespace pastiche::cli {
+namespace {
+
+struct EvalArguments {
+  std::string pictures, data, device = "auto";
+  std::int64_t count = 1024;
+  std::uint64_t seed = 0;
+  int threads = 0;
+  bool json = false;
+};
+
+// `count` pictures of the set, drawn without repetition: the same for the same seed.
+std::vector<Image> draw(const Dataset& data, std::int64_t count, std::uint64_t seed) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(data.size()));
+  std::iota(order.begin(), order.end(), 0);
+  std::vector<Image> pictures;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Philox4 words = philox4x32({seed, 0x4000}, 0, static_cast<std::uint64_t>(i));
+    std::swap(order[i], order[i + words.word[0] % static_cast<std::uint64_t>(data.size() - i)]);
+    Image picture{data.height(), data.width(), data.channels(), std::vector<std::uint8_t>(static_cast<std::size_t>(data.picture_bytes()))};
+    data.read(order[i], picture.pixels.data());
+    pictures.push_back(std::move(picture));
+  }
+  return pictures;
+}
+
+int run_eval(const EvalArguments& a) {
+  const bool is_model = std::filesystem::path(a.pictures).extension() == ".safetensors";
+  const auto backend = make_backend(a.device == "auto" ? "cpu" : a.device, a.threads);
+  LoadedGenerator model;
+  DataOptions shape;
+  if (is_model) {
+    model = load_generator(*backend, a.pictures);
+    const ModelConfig& config = model.card.model;
+    shape = {.height = static_cast<int>(config.height), .width = static_cast<int>(config.width), .channels = static_cast<int>(config.channels)};
+  }
+  const auto data = open_dataset(a.data, shape);
+  std::int64_t count = std::min(a.count, data->size());
+  std::vector<Image> made;
+  if (is_model) {
+    std::vector<float> latents;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::vector<float> z = sample_latent(a.seed * 1'000'003 + static_cast<std::uint64_t>(i), model.card.model.nz);
+      latents.insert(latents.end(), z.begin(), z.end());
+    }
+    made = generate_pictures(*model.generator, latents);
+  } else {
+    const auto pictures = open_dataset(a.pictures, {.height = data->height(), .width = data->width(), .channels = data->channels()});
+    count = std::min(count, pictures->size());
+    made = draw(*pictures, count, a.seed + 1);
+  }
+  const SwdResult result = sliced_wasserstein(made, draw(*data, count, a.seed), {.seed = a.seed});
+  if (a.json) {
+    fmt::print("{}\n", nlohmann::ordered_json{{"metric", "swd"}, {"swd", result.mean}, {"levels", result.levels}, {"pictures", count},
+                                              {"height", data->height()}, {"width", data->width()}, {"channels", data->channels()},
+                                              {"seed", a.seed}, {"data", data->name()}, {"data_fingerprint", data->fingerprint()}}.dump());
+  } else {
+    fmt::print("swd {:.2f}  (levels {:.2f}; {} pictures of {}x{}x{} against {}, seed {}; lower is nearer)\n", result.mean,
+               fmt::join(result.levels, " "), count, data->width(), data->height(), data->channels(), data->name(), a.seed);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, Outcome& outcome) {
+  auto a = std::make_shared<EvalArguments>();
+  CLI::App* command = app.add_subcommand(
+      "eval", "Sliced Wasserstein distance of a model's or a folder's pictures to a data set." +
+                  examples({"pastiche eval runs/00003-dcgan-art/model.safetensors --data my-pictures",
+                            "pastiche eval pictures --data my-pictures --count 500 --json"}));
+  command->add_option("pictures", a->pictures, "model.safetensors, or a folder of pictures")->required()->option_text("MODEL|FOLDER");
+  command->add_option("--data", a->data, "data set to compare with")->required()->option_text("PATH");
+  command->add_option("--count", a->count, "pictures of each side; fewer where there are fewer")->check(CLI::Range(1, 1'000'000))->option_text("[1024]");
+  command->add_option("--seed", a->seed, "of latents, patches and projections")->option_text("[0]");
+  command->add_option("--device", a->device, "auto, cpu or reference")->option_text("[auto]");
+  command->add_option("--threads", a->threads, "threads of the CPU backend; 0: one a core")->check(CLI::Range(0, 4096));
+  command->add_flag("--json", a->json, "one JSON object");
+  command->callback([a, &outcome] { outcome.exit_code = run_eval(*a); });
+}
+
+}  // namespace pastiche::cli

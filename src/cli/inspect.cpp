@@ -1,0 +1,133 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "pastiche/data.h"
+#include "pastiche/error.h"
+#include "pastiche/files.h"
+#include "pastiche/image.h"
+#include "pastiche/safetensors.h"
+#include "pastiche/sha256.h"
+
+namespace pastiche::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+bool starts_with(std::span<const std::byte> bytes, std::string_view magic) {
+  return bytes.size() >= magic.size() && std::string_view(reinterpret_cast<const char*>(bytes.data()), magic.size()) == magic;
+}
+
+ordered_json inspect_safetensors(std::span<const std::byte> bytes) {
+  const SafetensorsFile file = parse_safetensors(bytes);
+  ordered_json json{{"kind", "safetensors"}, {"sha256", sha256_hex(bytes)}};
+  for (const auto& [key, value] : file.metadata) {
+    const ordered_json parsed = ordered_json::parse(value, nullptr, false);
+    json["metadata"][key] = parsed.is_discarded() ? ordered_json(value) : parsed;
+  }
+  std::int64_t numbers = 0;
+  for (const SafeTensor& t : file.tensors) {
+    std::int64_t count = 1;
+    for (std::int64_t extent : t.shape) count *= extent;
+    numbers += count;
+    json["tensors"].push_back({{"name", t.name}, {"dtype", t.dtype}, {"shape", t.shape}});
+  }
+  json["numbers"] = numbers;
+  return json;
+}
+
+ordered_json inspect_picture(std::span<const std::byte> bytes) {
+  const PictureInfo info = probe_picture(bytes);
+  ordered_json json{{"kind", "picture"}, {"width", info.width}, {"height", info.height}, {"mode", to_string(info)}};
+  if (info.format == PictureFormat::png) {
+    for (const auto& [key, value] : read_png_text(bytes)) json["text"][key] = value;
+  }
+  return json;
+}
+
+ordered_json inspect_run(const fs::path& folder) {
+  const std::vector<std::byte> bytes = read_file(folder / "run.json", std::size_t{1} << 24);
+  ordered_json json = ordered_json::parse(reinterpret_cast<const char*>(bytes.data()), reinterpret_cast<const char*>(bytes.data()) + bytes.size(), nullptr, false);
+  if (!json.is_object()) throw Error(ExitCode::bad_file, fmt::format("{} is not what pastiche writes", quote((folder / "run.json").string())));
+  json["kind"] = "run";
+  return json;
+}
+
+ordered_json inspect(const fs::path& path) {
+  if (fs::is_directory(path) && fs::exists(path / "run.json")) return inspect_run(path);
+  if (fs::is_directory(path)) return ordered_json::parse(to_json(check_dataset(path)));
+  const std::vector<std::byte> bytes = read_file(path);
+  if (starts_with(bytes, "\x89PNG") || starts_with(bytes, "\xff\xd8")) return inspect_picture(bytes);
+  if (starts_with(bytes, "\x1f\x8b") || starts_with(bytes, std::string_view("\0\0\x08", 3))) return ordered_json::parse(to_json(check_dataset(path)));
+  try {
+    return inspect_safetensors(bytes);
+  } catch (const Error& e) {
+    throw Error(ExitCode::bad_file, fmt::format("{} is no picture, IDX, run or safetensors file ({})", quote(path.string()), e.what()));
+  }
+}
+
+void print(const ordered_json& json, int depth) {
+  for (const auto& [key, value] : json.items()) {
+    const bool list_of_objects = value.is_array() && !value.empty() && value.front().is_object();
+    fmt::print("{:{}}{}", "", 2 * depth, key);
+    if (value.is_object()) {
+      fmt::print("\n");
+      print(value, depth + 1);
+    } else if (list_of_objects) {
+      fmt::print("\n");
+      for (const auto& element : value) {
+        std::vector<std::string> words;
+        for (const auto& item : element) words.push_back(item.is_string() ? item.get<std::string>() : item.dump());
+        fmt::print("{:{}}{}\n", "", 2 * depth + 2, fmt::join(words, "  "));
+      }
+    } else {
+      fmt::print("  {}\n", value.is_string() ? value.get<std::string>() : value.dump());
+    }
+  }
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, Outcome&) {
+  struct Arguments {
+    std::string path;
+    bool json = false;
+  };
+  auto a = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand(
+      "inspect", "Say what a model, checkpoint, run folder, data set or picture holds." +
+                     examples({"pastiche inspect runs/00003-dcgan-art/model.safetensors", "pastiche inspect pictures/seed000007.png --json"}));
+  command->add_option("path", a->path, "file or folder")->required()->option_text("PATH");
+  command->add_flag("--json", a->json, "one JSON object");
+  command->callback([a] {
+    const ordered_json json = inspect(a->path);
+    if (a->json) fmt::print("{}\n", json.dump(2));
+    else print(json, 0);
+  });
+}
+
+void add_data(CLI::App& app, Outcome& outcome) {
+  struct Arguments {
+    std::string path;
+    bool json = false;
+  };
+  auto a = std::make_shared<Arguments>();
+  CLI::App* data = app.add_subcommand("data", "Look after data sets." + examples({"pastiche data check my-pictures",
+                                                                                  "pastiche data check my-pictures --json > report.json"}));
+  data->require_subcommand(1);
+  CLI::App* check = data->add_subcommand("check", "List every file that can't be used with the reason, sizes, modes and duplicates." +
+                                                      examples({"pastiche data check my-pictures", "pastiche data check my-pictures --json > report.json"}));
+  check->add_option("path", a->path, "folder of pictures, or IDX file")->required()->option_text("PATH");
+  check->add_flag("--json", a->json, "one JSON object");
+  check->callback([a, &outcome] {
+    const DatasetReport report = check_dataset(a->path);
+    fmt::print("{}\n", a->json ? to_json(report) : to_text(report));
+    if (!report.unusable.empty()) outcome.exit_code = static_cast<int>(ExitCode::bad_data);
+  });
+}
+
+}  // namespace pastiche::cli

@@ -1,0 +1,109 @@
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <new>
+
+#include "cli/commands.h"
+#include "pastiche/error.h"
+#include "pastiche/files.h"
+
+namespace pastiche::cli {
+namespace {
+
+std::string typed_command;
+
+// Quotes an argument for a POSIX shell where it needs it.
+std::string shell_word(const std::string& word) {
+  if (!word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+,./:@%") == word.npos) {
+    return word;
+  }
+  std::string quoted = "'";
+  for (char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+std::vector<std::string> names_of(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+// The command whose arguments could not be understood: the innermost one that was named.
+const CLI::App& deepest(const CLI::App& app) {
+  const auto parsed = app.get_subcommands();
+  return parsed.empty() ? app : deepest(*parsed.back());
+}
+
+int usage_error(const CLI::App& app, const CLI::ParseError& error) {
+  std::string message = error.what();
+  const CLI::App& at = deepest(app);
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+    const std::vector<std::string> extras = at.remaining().empty() ? app.remaining(true) : at.remaining();
+    const std::string word = extras.empty() ? "" : extras.front();
+    const std::string near = nearest_name(word.substr(0, word.find('=')), names_of(at));
+    message = fmt::format("unknown argument {}{}", quote(word), near.empty() ? "" : fmt::format("; did you mean {}?", near));
+  }
+  const std::string command = &at == &app ? "pastiche" : "pastiche " + at.get_name();
+  fmt::print(stderr, "pastiche: {}; see `{} --help`\n", message, command);
+  return static_cast<int>(ExitCode::usage);
+}
+
+int run(int argc, char** argv) {
+  for (int i = 0; i < argc; ++i) typed_command += (i == 0 ? "pastiche" : " " + shell_word(argv[i]));
+  CLI::App app{"pastiche: a GAN engine. Learns from a folder of pictures and makes new ones in their style.\n" +
+               examples({"pastiche train --data my-pictures --size 64 --time 30m", "pastiche generate runs/00000-dcgan-my-pictures/model.safetensors --grid 8x8 -o grid.png"})};
+  app.set_version_flag("--version", std::string("pastiche ") + PASTICHE_VERSION);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  Outcome outcome;
+  add_train(app, outcome);
+  add_generate(app, outcome);
+  add_inspect(app, outcome);
+  add_data(app, outcome);
+  add_eval(app, outcome);
+  add_doctor(app, outcome);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version
+    return usage_error(app, error);
+  }
+  return outcome.exit_code;
+}
+
+}  // namespace
+
+const std::string& command_line() { return typed_command; }
+
+std::string examples(std::initializer_list<const char*> lines) {
+  std::string text = "\nExamples:\n";
+  for (const char* line : lines) text += fmt::format("  {}\n", line);
+  return text;
+}
+
+}  // namespace pastiche::cli
+
+int main(int argc, char** argv) {
+  using pastiche::ExitCode;
+#if defined(__x86_64__)
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+    std::fputs("pastiche: this processor lacks AVX2 or FMA; build from source with -march=native\n", stderr);
+    return static_cast<int>(ExitCode::device);
+  }
+#endif
+  try {
+    return pastiche::cli::run(argc, argv);
+  } catch (const pastiche::Error& error) {
+    fmt::print(stderr, "pastiche: {}\n", error.what());
+    return static_cast<int>(error.code());
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "pastiche: out of memory; try a smaller --batch or --size\n");
+    return static_cast<int>(ExitCode::out_of_memory);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "pastiche: {}\n", error.what());
+    return static_cast<int>(ExitCode::failed);
+  }
+}

@@ -1,0 +1,133 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "cli/commands.h"
+#include "cli/progress.h"
+#include "pastiche/config.h"
+#include "pastiche/files.h"
+#include "pastiche/train.h"
+
+namespace pastiche::cli {
+namespace {
+
+struct TrainArguments {
+  TrainConfig config;
+  std::string config_file, resume;
+  std::vector<CLI::Option*> from_config_table;
+};
+
+// Every option of the config table, as a flag of the same name.
+struct AddFlag {
+  CLI::App& app;
+  std::vector<CLI::Option*>& options;
+
+  template <class T, class Rule>
+  void operator()(const char* name, T& member, const Rule& rule, const char* help) const {
+    if (std::string_view(name) == "model") {
+      options.push_back(app.add_option("model", member, "dcgan (default) or article")->option_text("MODEL"));
+      return;
+    }
+    const std::string flag = std::string("--") + name;
+    CLI::Option* option = nullptr;
+    if constexpr (std::is_same_v<T, bool>) {
+      option = app.add_flag(flag, member, help);
+    } else if constexpr (std::is_same_v<T, ImageSize>) {
+      option = app.add_option_function<std::string>(flag, [&member](const std::string& text) { member = parse_size(text); }, help);
+      option->option_text("SIZE");
+    } else {
+      option = app.add_option(flag, member, help);
+      if constexpr (std::is_same_v<T, std::string>) option->option_text(member.empty() ? "TEXT" : "[" + member + "]");
+      else option->option_text(fmt::format("[{}]", member));
+      // Numbers are checked here so that the message names the flag; texts by validate(), which all roads pass.
+      if constexpr (!std::is_same_v<T, std::string>) {
+        option->check(CLI::Validator([rule, member](std::string& text) -> std::string {
+          T value{};
+          if (!CLI::detail::lexical_cast(text, value) || !rule.accepts(value)) {
+            return fmt::format("'{}' is not {}", text, expectation(member, rule));
+          }
+          return {};
+        }, ""));
+      }
+    }
+    options.push_back(option);
+  }
+};
+
+// What the config file says, and over it the flags that were given.
+TrainConfig with_file(const TrainArguments& arguments) {
+  TrainConfig config;
+  load_config(arguments.config_file, config);
+  std::size_t next = 0;
+  const TrainConfig& given = arguments.config;
+  std::vector<const void*> members;
+  visit_options(given, [&](const char*, const auto& member, const auto&, const char*) { members.push_back(&member); });
+  visit_options(config, [&](const char*, auto& member, const auto&, const char*) {
+    if (arguments.from_config_table[next]->count() > 0) {
+      member = *static_cast<const std::remove_reference_t<decltype(member)>*>(members[next]);
+    }
+    ++next;
+  });
+  return config;
+}
+
+LogFormat log_format(const std::string& name) { return name == "json" ? LogFormat::json : LogFormat::text; }
+
+std::string shell_path(const std::filesystem::path& path) {
+  const std::string text = path.string();
+  return text.find_first_of(" '\"$\\") == text.npos ? text : "\"" + text + "\"";
+}
+
+int run_train(const TrainArguments& arguments) {
+  std::unique_ptr<Progress> progress;
+  TrainConfig config = arguments.config;
+  if (!arguments.config_file.empty()) config = with_file(arguments);
+  const RunEvents events{
+      .started =
+          [&](const std::filesystem::path& folder, const std::string& title) {
+            progress = std::make_unique<Progress>(log_format(config.log_format), title);
+            progress->note("run folder " + folder.string());
+          },
+      .stepped =
+          [&](const RunEvents::Progress& p) {
+            progress->update({.step = p.stats.step, .kimg = p.kimg, .fraction = p.fraction, .images_per_second = p.images_per_second,
+                              .ms = p.ms, .loss_g = p.stats.loss_g, .loss_d = p.stats.loss_d, .d_real = p.stats.d_real,
+                              .d_fake = p.stats.d_fake, .eta_seconds = p.eta_seconds});
+          },
+      .note = [&](const std::string& text) { progress->note(text); }};
+  const RunResult result = arguments.resume.empty() ? train(config, events) : resume_training(arguments.resume, events);
+  progress->finish();
+  const auto at = [&](const std::string& name) { return (result.folder / name).string(); };
+  if (result.signal != 0) {
+    progress->note(fmt::format("stopped at step {} with everything saved; go on with:\n  pastiche train --resume {}", result.step,
+                               shell_path(result.folder)));
+    return 128 + result.signal;
+  }
+  fmt::print("grid    {}\nmodel   {}\nreport  {}\n", at(fmt::format("samples/{:06}.png", result.step)), at("model.safetensors"),
+             at("report.html"));
+  return 0;
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Outcome& outcome) {
+  auto arguments = std::make_shared<TrainArguments>();
+  CLI::App* command = app.add_subcommand(
+      "train", "Learn from pictures, into a new run folder." +
+                   examples({"pastiche train --data my-pictures --size 64 --time 30m", "pastiche train --resume runs/00003-dcgan-my-pictures"}));
+  visit_options(arguments->config, AddFlag{*command, arguments->from_config_table});
+  CLI::Option* config_file = command->add_option("--config", arguments->config_file, "TOML file of these options; flags go over it");
+  command->add_option("--resume", arguments->resume, "go on with this run folder; needs no other flag")->excludes(config_file)->option_text("RUN");
+  command->callback([arguments, &outcome] {
+    if (!arguments->resume.empty()) {
+      for (const CLI::Option* option : arguments->from_config_table) {
+        if (option->count() > 0) {
+          throw Error(ExitCode::usage, fmt::format("--resume goes on with the run's own settings; leave out {}", option->get_name()));
+        }
+      }
+    }
+    outcome.exit_code = run_train(*arguments);
+  });
+}
+
+}  // namespace pastiche::cli

@@ -1,0 +1,139 @@
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "folder.h"
+#include "idx.h"
+#include "parallel.h"
+#include "pastiche/error.h"
+#include "pastiche/files.h"
+#include "pastiche/sha256.h"
+
+namespace pastiche {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string size_text(std::int64_t height, std::int64_t width) { return fmt::format("{}x{}", height, width); }
+
+void check_folder(DatasetReport& report, std::int64_t max_pixels) {
+  std::map<std::string, std::vector<const FolderFile*>> by_pixels;
+  const std::vector<FolderFile> files = inspect_folder(report.path, max_pixels, Depth::decode);
+  if (files.empty()) {
+    throw Error(ExitCode::bad_data, fmt::format("no picture in {}, expected PNG or JPEG files or IDX; check the path",
+                                                quote(report.path)));
+  }
+  report.files = static_cast<std::int64_t>(files.size());
+  for (const FolderFile& file : files) {
+    if (!file.problem.empty()) {
+      report.unusable.push_back({file.name, file.problem});
+      continue;
+    }
+    ++report.usable;
+    ++report.sizes[size_text(file.info.height, file.info.width)];
+    ++report.modes[to_string(file.info)];
+    by_pixels[file.pixels].push_back(&file);
+  }
+  for (const auto& [pixels, group] : by_pixels) {
+    if (group.size() < 2) continue;
+    DuplicateGroup duplicates{.same_bytes = true, .files = {}};
+    for (const FolderFile* file : group) {
+      duplicates.same_bytes = duplicates.same_bytes && file->sha256 == group[0]->sha256;
+      duplicates.files.push_back(file->name);
+    }
+    report.duplicates.push_back(std::move(duplicates));
+  }
+}
+
+void check_idx(DatasetReport& report, const fs::path& path) {
+  std::unique_ptr<Dataset> data;
+  try {
+    data = open_idx(path, report.path, {});
+  } catch (const Error& error) {
+    report.files = 1;
+    report.unusable.push_back({path.filename().native(), error.what()});
+    return;
+  }
+  report.files = report.usable = data->size();
+  report.sizes[size_text(data->height(), data->width())] = data->size();
+  report.modes["idx gray 8-bit"] = data->size();
+  for (const int label : data->labels()) ++report.labels[label];
+
+  std::vector<std::string> hashes(data->size());
+  parallel_for(data->size(), [&](std::int64_t i) {
+    std::vector<std::uint8_t> pixels(data->picture_bytes());
+    data->read(i, pixels.data());
+    hashes[i] = sha256_hex(std::as_bytes(std::span(pixels)));
+  });
+  std::map<std::string, std::vector<std::string>> by_pixels;
+  for (std::size_t i = 0; i < hashes.size(); ++i) by_pixels[hashes[i]].push_back(fmt::format("#{}", i));
+  for (auto& [hash, group] : by_pixels) {
+    if (group.size() > 1) report.duplicates.push_back({true, std::move(group)});
+  }
+}
+
+template <class Key>
+std::string list_counts(const std::map<Key, std::int64_t>& counts) {
+  std::string text;
+  for (const auto& [key, count] : counts) text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", key, count);
+  return text.empty() ? "none" : text;
+}
+
+// For JSON, where only an escape can tell which bytes of a name aren't UTF-8.
+std::string utf8(const std::string& raw) {
+  const std::string quoted = nlohmann::json(raw).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return nlohmann::json::parse(quoted).get<std::string>();
+}
+
+}  // namespace
+
+DatasetReport check_dataset(const fs::path& path, const DataOptions& options) {
+  DatasetReport report;
+  report.path = path.native();
+  const fs::path idx = find_idx(path);
+  report.kind = idx.empty() ? "folder" : "idx";
+  if (idx.empty()) {
+    check_folder(report, options.max_pixels);
+  } else {
+    check_idx(report, idx);
+  }
+  std::sort(report.duplicates.begin(), report.duplicates.end(),
+            [](const DuplicateGroup& a, const DuplicateGroup& b) { return a.files < b.files; });
+  return report;
+}
+
+std::string to_text(const DatasetReport& report) {
+  std::string text = fmt::format("{}: {} of {} pictures usable\nsizes (height x width): {}\nkinds: {}\n",
+                                 quote(report.path), report.usable, report.files, list_counts(report.sizes),
+                                 list_counts(report.modes));
+  if (!report.labels.empty()) text += fmt::format("labels: {}\n", list_counts(report.labels));
+  if (!report.unusable.empty()) text += "can't be used:\n";
+  for (const SkippedFile& file : report.unusable) text += fmt::format("  {}: {}\n", quote(file.file), file.reason);
+  for (const DuplicateGroup& group : report.duplicates) {
+    text += group.same_bytes ? "same bytes:" : "same picture:";
+    for (const std::string& file : group.files) text += " " + quote(file);
+    text += '\n';
+  }
+  return text;
+}
+
+std::string to_json(const DatasetReport& report) {
+  using Json = nlohmann::ordered_json;
+  Json json{{"path", utf8(report.path)}, {"kind", report.kind},   {"files", report.files}, {"usable", report.usable},
+            {"sizes", report.sizes},     {"modes", report.modes}, {"labels", Json::object()}};
+  for (const auto& [label, count] : report.labels) json["labels"][std::to_string(label)] = count;
+  json["unusable"] = Json::array();
+  for (const SkippedFile& file : report.unusable) {
+    json["unusable"].push_back({{"file", utf8(file.file)}, {"reason", utf8(file.reason)}});
+  }
+  json["duplicates"] = Json::array();
+  for (const DuplicateGroup& group : report.duplicates) {
+    Json files = Json::array();
+    for (const std::string& file : group.files) files.push_back(utf8(file));
+    json["duplicates"].push_back({{"same", group.same_bytes ? "bytes" : "pixels"}, {"files", std::move(files)}});
+  }
+  return json.dump(2);
+}
+
+}  // namespace pastiche

@@ -1,0 +1,49 @@
+#include <algorithm>
+#include <cctype>
+
+#include <fmt/format.h>
+
+#include "folder.h"
+#include "idx.h"
+#include "pastiche/error.h"
+#include "pastiche/files.h"
+
+namespace pastiche {
+namespace {
+
+namespace fs = std::filesystem;
+
+void require_options(const DataOptions& options) {
+  const auto fits = [](int side) { return side >= 0 && side <= 65535; };
+  if (!fits(options.height) || !fits(options.width) || (options.height == 0) != (options.width == 0)) {
+    throw Error(ExitCode::usage, fmt::format("a data size of {}x{}, expected two numbers from 1 to 65535, or none for "
+                                             "the data's own", options.width, options.height));
+  }
+  if (options.channels != 0 && options.channels != 1 && options.channels != 3 && options.channels != 4) {
+    throw Error(ExitCode::usage, fmt::format("{} data channels, expected 1, 3, 4, or 0 for the data's own",
+                                             options.channels));
+  }
+}
+
+// "fashion-mnist" of /usr/share/datasets/fashion-mnist/, "train-images-idx3-ubyte" of that with .gz.
+std::string short_name(const fs::path& path) {
+  fs::path whole = fs::absolute(path).lexically_normal();
+  if (!whole.has_filename()) whole = whole.parent_path();
+  std::string name = whole.filename().string();
+  if (name.ends_with(".gz")) name.resize(name.size() - 3);
+  name.resize(std::min<std::size_t>(name.size(), 40));
+  for (char& c : name) {
+    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '_' && c != '-') c = '-';
+  }
+  return name.find_first_not_of("-.") == name.npos ? "data" : name;
+}
+
+}  // namespace
+
+std::unique_ptr<Dataset> open_dataset(const fs::path& path, const DataOptions& options) {
+  require_options(options);
+  const fs::path idx = find_idx(path);
+  return idx.empty() ? open_folder(path, short_name(path), options) : open_idx(idx, short_name(path), options);
+}
+
+}  // namespace pastiche

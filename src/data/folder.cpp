@@ -1,0 +1,148 @@
+#include "folder.h"
+
+#include <algorithm>
+#include <atomic>
+#include <compare>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "parallel.h"
+#include "pastiche/error.h"
+#include "pastiche/files.h"
+#include "pastiche/sha256.h"
+
+namespace pastiche {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Shape {
+  int height, width, channels;
+  auto operator<=>(const Shape&) const = default;
+};
+
+class FolderDataset final : public Dataset {
+ public:
+  FolderDataset(const fs::path& root, const std::string& name, const DataOptions& options)
+      : Dataset(name), root_(root), options_(options) {
+    files_ = inspect_folder(root, options.max_pixels, Depth::probe);
+    if (files_.empty()) {
+      throw Error(ExitCode::bad_data, fmt::format("no picture in {}, expected PNG or JPEG files or IDX; check the path",
+                                                  quote(root.native())));
+    }
+    const std::size_t found = files_.size();
+    drop_unusable(found);
+    Shape shape;
+    // A file may turn out broken only when it's decoded, and the shape follows from those that remain.
+    do {
+      shape = common_shape();
+      height_ = shape.height, width_ = shape.width, channels_ = shape.channels;
+      if (size_ * picture_bytes() > options.cache_bytes) {
+        cache_ = {};
+        break;
+      }
+      decode_all();
+      drop_unusable(found);
+    } while (shape != common_shape());
+    std::sort(skipped_.begin(), skipped_.end(), [](const auto& a, const auto& b) { return a.file < b.file; });
+    require_one_size();
+    std::string list;
+    for (const FolderFile& file : files_) list += fmt::format("{}\n{}\n{}\n", file.name, file.bytes, file.sha256);
+    fingerprint_ = sha256_hex(std::as_bytes(std::span(list)));
+  }
+
+  void read(std::int64_t index, std::uint8_t* out) const override {
+    if (cache_.empty()) return decode(files_[index], out);
+    std::memcpy(out, cache_.data() + index * picture_bytes(), picture_bytes());
+  }
+
+ private:
+  void decode(const FolderFile& file, std::uint8_t* out) const {
+    try {
+      const DecodeOptions options{channels_, options_.background, options_.max_pixels};
+      const Image image = fit(read_picture(root_ / file.name, options), height_, width_);
+      std::copy(image.pixels.begin(), image.pixels.end(), out);
+    } catch (const Error& error) {
+      throw Error(ExitCode::bad_data, error.what());
+    }
+  }
+
+  void decode_all() {
+    cache_.resize(size_ * picture_bytes());
+    parallel_for(size_, [this](std::int64_t i) {
+      try {
+        decode(files_[i], cache_.data() + i * picture_bytes());
+      } catch (const Error& error) {
+        files_[i].problem = error.what();
+      }
+    });
+  }
+
+  // Moves files with a problem from files_ to skipped_, and closes the gaps they leave in the cache.
+  void drop_unusable(std::size_t found) {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+      if (!files_[i].problem.empty()) {
+        skipped_.push_back({files_[i].name, files_[i].problem});
+        continue;
+      }
+      if (kept != i) {
+        files_[kept] = std::move(files_[i]);
+        if (!cache_.empty()) {
+          std::memcpy(cache_.data() + kept * picture_bytes(), cache_.data() + i * picture_bytes(), picture_bytes());
+        }
+      }
+      ++kept;
+    }
+    files_.resize(kept);
+    if (!cache_.empty()) cache_.resize(kept * picture_bytes());
+    size_ = static_cast<std::int64_t>(kept);
+    if (skipped_.empty() || (!options_.strict && kept > 0 && 2 * kept >= found)) return;
+    throw Error(ExitCode::bad_data,
+                fmt::format("{} of {} pictures in {} can't be used, expected {}; the first is {}: {}; 'pastiche data "
+                            "check' lists all",
+                            skipped_.size(), found, quote(root_.native()),
+                            options_.strict ? "none with --strict" : "at most half", quote(skipped_[0].file),
+                            skipped_[0].reason));
+  }
+
+  // The most frequent size unless one was asked for, and gray only where everything is.
+  Shape common_shape() const {
+    std::map<std::pair<int, int>, std::int64_t> sizes;
+    bool gray = true;
+    for (const FolderFile& file : files_) {
+      ++sizes[{file.info.height, file.info.width}];
+      gray = gray && file.info.is_gray();
+    }
+    const auto most = std::max_element(sizes.begin(), sizes.end(),
+                                       [](const auto& a, const auto& b) { return a.second < b.second; });
+    const auto [height, width] = most->first;
+    return {options_.height != 0 ? options_.height : height, options_.width != 0 ? options_.width : width,
+            options_.channels != 0 ? options_.channels : gray ? 1 : 3};
+  }
+
+  void require_one_size() const {
+    if (options_.height != 0) return;
+    for (const FolderFile& file : files_) {
+      if (file.info.height == height_ && file.info.width == width_) continue;
+      throw Error(ExitCode::bad_data, fmt::format("pictures in {} differ in size ({} is {}x{}, most are {}x{}); give "
+                                                  "--size, and all are cropped and resized to it",
+                                                  quote(root_.native()), quote(file.name), file.info.width,
+                                                  file.info.height, width_, height_));
+    }
+  }
+
+  const fs::path root_;
+  const DataOptions options_;
+  std::vector<FolderFile> files_;
+  std::vector<std::uint8_t> cache_;  // [N,H,W,C], or empty where that would be too large
+};
+
+}  // namespace
+
+std::unique_ptr<Dataset> open_folder(const fs::path& root, const std::string& name, const DataOptions& options) {
+  return std::make_unique<FolderDataset>(root, name, options);
+}
+
+}  // namespace pastiche

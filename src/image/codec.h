@@ -1,0 +1,55 @@
+#pragma once
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "pastiche/error.h"
+#include "pastiche/image.h"
+
+// What the codecs share. Nothing here is for programs that embed the engine.
+namespace pastiche::codec {
+
+using Bytes = std::span<const std::byte>;
+
+inline std::uint32_t big_endian(Bytes bytes, int count) {
+  std::uint32_t value = 0;
+  for (int i = 0; i < count; ++i) value = value << 8 | std::to_integer<std::uint32_t>(bytes[i]);
+  return value;
+}
+
+inline std::string_view text_of(Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+
+[[noreturn]] inline void bad_picture(const std::string& message) { throw Error(ExitCode::bad_file, message); }
+
+bool is_png(Bytes file);
+bool is_jpeg(Bytes file);
+PictureInfo probe_png(Bytes file);
+PictureInfo probe_jpeg(Bytes file);
+// As stored, so before orientation, in the file's own number of channels.
+Image decode_png(Bytes file);
+Image decode_jpeg(Bytes file);
+
+// Orientation, 1 to 8, from the TIFF structure of an EXIF block; 1 where it is absent or broken.
+int exif_orientation(Bytes tiff);
+
+// Walks the chunks of a PNG by their lengths, without checking their CRCs.
+struct PngChunk {
+  std::string_view type;
+  Bytes data;
+};
+
+class PngChunks {
+ public:
+  explicit PngChunks(Bytes file) : rest_(file.subspan(8)) {}
+  // None at the end of the file and where the next chunk is cut.
+  std::optional<PngChunk> next();
+
+ private:
+  Bytes rest_;
+};
+
+// Throws Error(failed) unless the sizes of a picture that is to be written make sense.
+void require_image(const Image& image);
+
+}  // namespace pastiche::codec

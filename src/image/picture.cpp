@@ -1,0 +1,140 @@
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "codec.h"
+#include "pastiche/files.h"
+
+namespace pastiche {
+namespace codec {
+
+int exif_orientation(Bytes tiff) {
+  if (tiff.size() < 8) return 1;
+  const bool little = text_of(tiff).starts_with("II");
+  if (!little && !text_of(tiff).starts_with("MM")) return 1;
+  const auto number = [&](std::size_t at, int count) {
+    std::uint32_t value = 0;
+    for (int i = 0; i < count; ++i) {
+      value = value << 8 | std::to_integer<std::uint32_t>(tiff[at + (little ? count - 1 - i : i)]);
+    }
+    return value;
+  };
+  const std::size_t directory = number(4, 4);
+  if (directory > tiff.size() - 2) return 1;
+  const std::size_t entries = number(directory, 2);
+  for (std::size_t i = 0; i < entries; ++i) {
+    const std::size_t entry = directory + 2 + 12 * i;
+    if (entry + 12 > tiff.size()) return 1;
+    if (number(entry, 2) != 0x0112) continue;
+    const std::uint32_t value = number(entry + 8, 2);
+    return number(entry + 2, 2) == 3 && value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
+  }
+  return 1;
+}
+
+namespace {
+
+// Row 0 and column 0 of the stored picture are shown at: 1 top left, 2 top right, 3 bottom right, 4 bottom left, and
+// 5 to 8 the same with rows and columns swapped: left top, right top, right bottom, left bottom (TIFF 6.0, tag 274).
+Image upright(Image image, int orientation) {
+  if (orientation == 1) return image;
+  const bool swapped = orientation >= 5;
+  const bool flip_rows = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+  const bool flip_columns = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
+  Image result{image.height, image.width, image.channels, {}};
+  if (swapped) std::swap(result.height, result.width);
+  result.pixels.resize(image.pixels.size());
+  std::uint8_t* out = result.pixels.data();
+  for (int y = 0; y < result.height; ++y) {
+    for (int x = 0; x < result.width; ++x) {
+      int row = swapped ? x : y;
+      int column = swapped ? y : x;
+      if (flip_rows) row = image.height - 1 - row;
+      if (flip_columns) column = image.width - 1 - column;
+      const std::uint8_t* in = image.pixels.data() + (std::size_t(row) * image.width + column) * image.channels;
+      out = std::copy_n(in, image.channels, out);
+    }
+  }
+  return result;
+}
+
+std::uint8_t luma(int red, int green, int blue) {
+  return static_cast<std::uint8_t>((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16);
+}
+
+}  // namespace
+}  // namespace codec
+
+std::string to_string(const PictureInfo& info) {
+  static constexpr const char* modes[] = {"gray", "gray+alpha", "palette", "rgb", "rgba", "cmyk"};
+  std::string text = fmt::format("{} {} {}-bit", info.format == PictureFormat::png ? "png" : "jpeg",
+                                 modes[static_cast<int>(info.mode)], info.bit_depth);
+  if (info.has_alpha && info.mode != ColorMode::gray_alpha && info.mode != ColorMode::rgba) text += " tRNS";
+  if (info.animated) text += " animated";
+  if (info.orientation != 1) text += " rotated";
+  return text;
+}
+
+PictureInfo probe_picture(std::span<const std::byte> file, std::int64_t max_pixels) {
+  if (!codec::is_png(file) && !codec::is_jpeg(file)) {
+    codec::bad_picture(file.empty() ? "empty file; remove it" : "neither a PNG nor a JPEG; convert it to PNG or remove it");
+  }
+  PictureInfo info = codec::is_png(file) ? codec::probe_png(file) : codec::probe_jpeg(file);
+  if (info.orientation >= 5) std::swap(info.height, info.width);
+  if (std::int64_t{info.height} * info.width > max_pixels) {
+    codec::bad_picture(fmt::format("too large ({}x{}), expected at most {} pixels; make it smaller", info.width,
+                                   info.height, max_pixels));
+  }
+  return info;
+}
+
+Image decode_picture(std::span<const std::byte> file, const DecodeOptions& options) {
+  const PictureInfo info = probe_picture(file, options.max_pixels);
+  Image image = info.format == PictureFormat::png ? codec::decode_png(file) : codec::decode_jpeg(file);
+  const bool gray = image.channels <= 2;
+  const bool alpha = image.channels == 2 || image.channels == 4;
+  const int channels = options.channels != 0 ? options.channels : alpha ? 4 : gray ? 1 : 3;
+  return codec::upright(convert(std::move(image), channels, options.background), info.orientation);
+}
+
+Image read_picture(const std::filesystem::path& path, const DecodeOptions& options) {
+  const std::vector<std::byte> file = read_file(path, max_picture_bytes);
+  try {
+    return decode_picture(file, options);
+  } catch (const Error& error) {
+    throw Error(error.code(), quote(path.native()) + ": " + error.what());
+  }
+}
+
+Image convert(Image image, int channels, std::array<std::uint8_t, 3> background) {
+  if (channels != 1 && channels != 3 && channels != 4) {
+    throw Error(ExitCode::usage, fmt::format("{} channels, expected 1, 3 or 4", channels));
+  }
+  if (image.channels == channels) return image;
+  const bool gray = image.channels <= 2;
+  const bool alpha = image.channels == 2 || image.channels == 4;
+  Image result{image.height, image.width, channels, {}};
+  const std::size_t count = std::size_t(image.height) * image.width;
+  result.pixels.resize(count * channels);
+  const std::uint8_t* in = image.pixels.data();
+  std::uint8_t* out = result.pixels.data();
+  for (std::size_t i = 0; i < count; ++i, in += image.channels, out += channels) {
+    std::array<std::uint8_t, 3> rgb{in[0], in[gray ? 0 : 1], in[gray ? 0 : 2]};
+    const int opacity = alpha ? in[image.channels - 1] : 255;
+    if (channels < 4 && opacity < 255) {
+      for (int c = 0; c < 3; ++c) {
+        rgb[c] = static_cast<std::uint8_t>((rgb[c] * opacity + background[c] * (255 - opacity) + 127) / 255);
+      }
+    }
+    if (channels == 1) {
+      out[0] = codec::luma(rgb[0], rgb[1], rgb[2]);
+    } else {
+      std::copy(rgb.begin(), rgb.end(), out);
+      if (channels == 4) out[3] = static_cast<std::uint8_t>(opacity);
+    }
+  }
+  return result;
+}
+
+}  // namespace pastiche

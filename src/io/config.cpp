@@ -1,0 +1,316 @@
+#include "pastiche/config.h"
+
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+
+#include "pastiche/error.h"
+#include "pastiche/files.h"
+
+namespace pastiche {
+namespace {
+
+template <class T>
+std::optional<T> parse_number(std::string_view text) {
+  T value;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || error != std::errc() || stop != text.data() + text.size()) return {};
+  return value;
+}
+
+// "64" is 64x64.
+std::optional<Grid> try_grid(std::string_view text) {
+  const std::size_t x = text.find('x');
+  const auto columns = parse_number<int>(text.substr(0, x));
+  const auto rows = x == text.npos ? columns : parse_number<int>(text.substr(x + 1));
+  if (!columns || !rows || *columns < 1 || *rows < 1) return {};
+  return Grid{*columns, *rows};
+}
+
+std::optional<double> try_duration(std::string_view text) {
+  double seconds = 0;
+  while (!text.empty()) {
+    const std::size_t unit = text.find_first_not_of("0123456789.");
+    if (unit == text.npos) return {};
+    const auto number = parse_number<double>(text.substr(0, unit));
+    const std::size_t which = std::string_view("smhd").find(text[unit]);
+    if (!number || which == std::string_view::npos) return {};
+    constexpr double in_seconds[] = {1, 60, 3600, 86400};
+    seconds += *number * in_seconds[which];
+    text.remove_prefix(unit + 1);
+  }
+  if (!(seconds > 0 && seconds < 1e10)) return {};
+  return seconds;
+}
+
+std::optional<Interval> try_interval(std::string_view text) {
+  if (const auto seconds = try_duration(text)) return Interval{.seconds = *seconds, .steps = 0};
+  const auto steps = parse_number<std::int64_t>(text);
+  if (!steps || *steps < 1) return {};
+  return Interval{.seconds = 0, .steps = *steps};
+}
+
+template <class T>
+T or_usage_error(const std::optional<T>& value, std::string_view text, const char* expected) {
+  if (!value) throw Error(ExitCode::usage, fmt::format("{}: expected {}", quote(text), expected));
+  return *value;
+}
+
+std::string with_dashes(std::string_view name) {
+  std::string result(name);
+  std::ranges::replace(result, '_', '-');
+  return result;
+}
+
+std::vector<std::string> option_names() {
+  std::vector<std::string> names;
+  const TrainConfig config;
+  visit_options(config, [&](const char* name, const auto&, const auto&, const char*) { names.push_back(name); });
+  return names;
+}
+
+// The JSON form of a text, which but for DEL is also its TOML form.
+std::string json_text(const char* option, const std::string& text) {
+  try {
+    return nlohmann::json(text).dump();
+  } catch (const nlohmann::json::exception&) {
+    throw Error(ExitCode::usage, fmt::format("--{} {}: expected a text in UTF-8", option, quote(text)));
+  }
+}
+
+std::string toml_text(const char* option, const std::string& text) {
+  std::string result = json_text(option, text);
+  for (std::size_t at = 0; (at = result.find('\x7f', at)) != result.npos;) result.replace(at, 1, "\\u007F");
+  return result;
+}
+
+// What a TOML value is as a T; empty when it is of another type. A whole number may stand for the text of it.
+template <class T, class Rule>
+std::optional<T> value_of(const toml::node& node, const Rule&) {
+  if constexpr (std::is_same_v<T, bool>) {
+    return node.value_exact<bool>();
+  } else if constexpr (std::is_same_v<T, double>) {
+    return node.is_number() ? node.value<double>() : std::nullopt;
+  } else if constexpr (std::is_integral_v<T>) {
+    const auto value = node.value_exact<std::int64_t>();
+    return value && std::in_range<T>(*value) ? std::optional<T>(static_cast<T>(*value)) : std::nullopt;
+  } else {
+    auto text = node.value_exact<std::string>();
+    if (node.is_integer() && !std::is_same_v<Rule, option::Any>) text = std::to_string(*node.value<std::int64_t>());
+    if constexpr (std::is_same_v<T, std::string>) {
+      return text;
+    } else {
+      const auto grid = text ? try_grid(*text) : std::nullopt;
+      if (text == "auto") return ImageSize{};
+      return grid ? std::optional(ImageSize{grid->rows, grid->columns}) : std::nullopt;
+    }
+  }
+}
+
+std::string describe(const toml::node& node) {
+  if (const auto text = node.value_exact<std::string>()) return quote(*text);
+  if (node.is_table()) return "a table";
+  if (const auto number = node.value_exact<double>()) return fmt::format("{:#}", *number);
+  std::ostringstream text;
+  node.visit([&](const auto& value) { text << value; });
+  return text.str();
+}
+
+[[noreturn]] void fail_at(const std::string& source, const toml::source_region& where, const std::string& why) {
+  throw Error(ExitCode::bad_data, fmt::format("{}:{}:{}: {}", source, where.begin.line, where.begin.column, why));
+}
+
+// A configuration has no tables and no arrays, so outside of strings and comments it needs few characters. Refusing the
+// others here keeps them from toml++ 3.3, which asserts or runs into undefined behaviour on some.
+void check_characters(std::string_view toml, const std::string& source) {
+  constexpr std::string_view plain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+.:= \t\r\n\"'#";
+  std::string_view closing;  // of the string or comment that holds `at`
+  std::size_t at = toml.starts_with("\xef\xbb\xbf") ? 3 : 0, line = 1, line_begin = at;
+  for (; at < toml.size(); ++at) {
+    const std::string_view rest = toml.substr(at);
+    if (closing.empty()) {
+      if (plain.find(rest[0]) == plain.npos) {
+        std::size_t length = 1;
+        while (length < rest.size() && (static_cast<unsigned char>(rest[length]) & 0xc0) == 0x80) ++length;
+        throw Error(ExitCode::bad_data,
+                    fmt::format("{}:{}:{}: unexpected {}: expected lines such as batch = 64 or loss = \"minimax\"", source,
+                                line, at - line_begin + 1, quote(rest.substr(0, length))));
+      }
+      for (std::string_view opening : {"\"\"\"", "'''", "\"", "'", "#"}) {
+        if (!rest.starts_with(opening)) continue;
+        closing = opening == "#" ? "\n" : opening;
+        at += opening.size() - 1;
+        break;
+      }
+    } else if (rest.starts_with(closing)) {
+      at += closing.size() - 1;
+      if (closing.size() == 3) at = std::min(toml.find_first_not_of(closing[0], at), toml.size()) - 1;
+      closing = {};
+    } else if (rest[0] == '\n' && closing.size() == 1) {
+      closing = {};  // a string that is not closed, which the parser reports
+    } else if (rest[0] == '\\' && closing[0] == '"' && !rest.substr(1).starts_with('\n')) {
+      ++at;
+    }
+    if (at < toml.size() && toml[at] == '\n') ++line, line_begin = at + 1;
+  }
+}
+
+}  // namespace
+
+namespace option {
+
+std::string Range::expected() const { return fmt::format("{} to {}", min, max); }
+
+bool OneOf::accepts(const std::string& value) const { return std::ranges::find(names, value) != names.end(); }
+std::string OneOf::expected() const { return fmt::format("{}", fmt::join(names, " or ")); }
+
+bool Sides::accepts(ImageSize size) const {
+  const auto fits = [&](int side) { return side >= min && side <= max; };
+  return size == ImageSize{} || (fits(size.height) && fits(size.width));
+}
+std::string Sides::expected() const {
+  return fmt::format("auto, a side, or WIDTHxHEIGHT, with sides of {} to {}", min, max);
+}
+
+bool is_duration(const std::string& text) { return text.empty() || try_duration(text); }
+bool is_interval(const std::string& text) { return try_interval(text).has_value(); }
+bool is_grid(const std::string& text) {
+  const auto grid = try_grid(text);
+  return grid && grid->columns <= 64 && grid->rows <= 64;
+}
+bool is_color(const std::string& text) {
+  return text.size() == 6 && text.find_first_not_of("0123456789abcdefABCDEF") == text.npos;
+}
+bool is_name(const std::string& text) {
+  constexpr const char* allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+  return text.size() <= 100 && text.find_first_not_of(allowed) == text.npos;
+}
+
+}  // namespace option
+
+ImageSize parse_size(std::string_view text) {
+  if (text == "auto") return {};
+  const Grid grid = or_usage_error(try_grid(text), text, "auto, a side such as 64, or WIDTHxHEIGHT such as 64x48");
+  return {.height = grid.rows, .width = grid.columns};
+}
+
+std::string to_text(ImageSize size) {
+  if (size == ImageSize{}) return "auto";
+  return size.height == size.width ? std::to_string(size.width) : fmt::format("{}x{}", size.width, size.height);
+}
+
+double parse_duration(std::string_view text) {
+  return or_usage_error(try_duration(text), text, "a duration such as 90s, 2m or 1h30m");
+}
+
+Grid parse_grid(std::string_view text) { return or_usage_error(try_grid(text), text, "COLUMNSxROWS such as 8x8"); }
+
+Interval parse_interval(std::string_view text) {
+  return or_usage_error(try_interval(text), text, "a duration such as 2m, or a number of steps");
+}
+
+void parse_config(std::string_view toml, const std::string& source, TrainConfig& config) {
+  check_characters(toml, source);
+  toml::table table;
+  try {
+    table = toml::parse(toml);
+  } catch (const toml::parse_error& error) {
+    fail_at(source, error.source(), std::string(error.description()));
+  }
+  // The table is sorted by key; the first mistake in the file is the one to show.
+  std::vector<std::pair<const toml::key*, const toml::node*>> entries;
+  for (const auto& [key, node] : table) entries.emplace_back(&key, &node);
+  std::ranges::sort(entries, {}, [](const auto& entry) {
+    const toml::source_position at = entry.first->source().begin;
+    return std::pair(at.line, at.column);
+  });
+
+  std::map<std::string, toml::source_position> seen;
+  for (const auto& entry : entries) {
+    const toml::key* key = entry.first;
+    const toml::node* node = entry.second;
+    const std::string name = with_dashes(key->str());
+    const auto [first, is_new] = seen.emplace(name, key->source().begin);
+    if (!is_new) fail_at(source, key->source(), fmt::format("{} stands in line {} already", name, first->second.line));
+    bool known = false;
+    visit_options(config, [&](const char* option, auto& member, const auto& rule, const char*) {
+      if (name != option) return;
+      known = true;
+      const auto value = value_of<std::remove_reference_t<decltype(member)>>(*node, rule);
+      if (!value || !rule.accepts(*value)) {
+        fail_at(source, node->source(),
+                fmt::format("{} is {}: expected {}", option, describe(*node), expectation(member, rule)));
+      }
+      member = *value;
+    });
+    if (!known) {
+      const std::string nearest = nearest_name(name, option_names());
+      fail_at(source, key->source(),
+              fmt::format("unknown key {}: {}", quote(key->str()),
+                          nearest.empty() ? "`pastiche train --help` lists them" : "did you mean '" + nearest + "'?"));
+    }
+  }
+}
+
+void load_config(const std::filesystem::path& path, TrainConfig& config) {
+  const std::vector<std::byte> bytes = read_file(path, 1 << 20);
+  parse_config({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.native(), config);
+}
+
+std::string config_to_toml(const TrainConfig& config) {
+  std::string result;
+  visit_options(config, [&](const char* name, const auto& member, const auto&, const char* help) {
+    using T = std::remove_cvref_t<decltype(member)>;
+    std::string value;
+    if constexpr (std::is_same_v<T, std::string>) {
+      value = toml_text(name, member);
+    } else if constexpr (std::is_same_v<T, ImageSize>) {
+      value = toml_text(name, to_text(member));
+    } else {
+      value = fmt::format("{}", member);
+    }
+    result += fmt::format("{:<35} # {}\n", fmt::format("{} = {}", name, value), help);
+  });
+  return result;
+}
+
+std::string config_to_json(const TrainConfig& config) {
+  nlohmann::ordered_json result;
+  visit_options(config, [&](const char* name, const auto& member, const auto&, const char*) {
+    if constexpr (std::is_same_v<decltype(member), const ImageSize&>) {
+      result[name] = to_text(member);
+    } else {
+      result[name] = member;
+    }
+  });
+  return result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+void validate(TrainConfig& config) {
+  visit_options(config, [&](const char* name, const auto& member, const auto& rule, const char*) {
+    std::string value;
+    if constexpr (std::is_same_v<decltype(member), const std::string&>) {
+      json_text(name, member);  // throws on what no file could hold
+      value = quote(member);
+    } else if constexpr (std::is_same_v<decltype(member), const ImageSize&>) {
+      value = to_text(member);
+    } else {
+      value = fmt::format("{}", member);
+    }
+    if (!rule.accepts(member)) {
+      throw Error(ExitCode::usage, fmt::format("--{} {}: expected {}", name, value, expectation(member, rule)));
+    }
+  });
+  const bool limited = config.steps > 0 || config.kimg > 0 || config.epochs > 0 || !config.time.empty();
+  if (!limited) config.kimg = default_kimg;
+}
+
+}  // namespace pastiche

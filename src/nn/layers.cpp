@@ -1,0 +1,77 @@
+#include "pastiche/nn.h"
+
+namespace pastiche {
+namespace {
+
+Parameter* add_bias(Parameters& parameters, const std::string& name, std::int64_t channels, Bias bias) {
+  if (bias == Bias::no) return nullptr;
+  return &parameters.add(name + ".bias", {channels}, Init::constant(0), TorchLayout::same({channels}));
+}
+
+TorchLayout linear_layout(const LinearOptions& o) {
+  const Shape shape{o.out, o.in};
+  if (o.out_picture.rank() == 3) {
+    return {.height = o.out_picture[0], .width = o.out_picture[1], .channels = o.out_picture[2], .inner = o.in, .shape = shape};
+  }
+  if (o.in_picture.rank() == 3) {
+    return {.outer = o.out, .height = o.in_picture[0], .width = o.in_picture[1], .channels = o.in_picture[2], .shape = shape};
+  }
+  return TorchLayout::same(shape);
+}
+
+TorchLayout unit_layout(const BatchNormOptions& o) {
+  if (o.picture.rank() != 3) return TorchLayout::same({o.channels});
+  return {.height = o.picture[0], .width = o.picture[1], .channels = o.picture[2], .shape = {o.channels}};
+}
+
+}  // namespace
+
+Linear::Linear(Parameters& parameters, const std::string& name, const LinearOptions& o)
+    : weight_(parameters.add(name + ".weight", {o.out, o.in}, o.weight, linear_layout(o))),
+      bias_(add_bias(parameters, name, o.out, o.bias)) {}
+
+Var Linear::operator()(const Var& x) const {
+  const Var y = linear(x, weight_.var());
+  return bias_ == nullptr ? y : bias_act(y, bias_->var(), {});
+}
+
+Conv2d::Conv2d(Parameters& parameters, const std::string& name, const ConvOptions& o)
+    : conv_(o.conv),
+      weight_(parameters.add(name + ".weight", {o.out, o.kernel, o.kernel, o.in / o.conv.groups}, o.weight,
+                             TorchLayout::conv({o.out, o.kernel, o.kernel, o.in / o.conv.groups}))),
+      bias_(add_bias(parameters, name, o.out, o.bias)) {}
+
+Var Conv2d::operator()(const Var& x, const Activation& act) const {
+  const Var y = conv2d(x, weight_.var(), conv_);
+  if (bias_ != nullptr) return bias_act(y, bias_->var(), act);
+  switch (act.kind) {
+    case Activation::Kind::leaky_relu: return leaky_relu(y, act.slope);
+    case Activation::Kind::tanh: return tanh(y);
+    case Activation::Kind::sigmoid: return sigmoid(y);
+    default: return y;
+  }
+}
+
+BatchNorm::BatchNorm(Parameters& parameters, const std::string& name, const BatchNormOptions& o)
+    : options_(o),
+      gamma_(parameters.add(name + ".weight", {o.channels}, o.gamma, unit_layout(o))),
+      beta_(parameters.add(name + ".bias", {o.channels}, Init::constant(0), unit_layout(o))),
+      running_mean_(parameters.add(name + ".running_mean", {o.channels}, Init::constant(0), unit_layout(o),
+                                   Parameters::Kind::running)),
+      running_var_(parameters.add(name + ".running_var", {o.channels}, Init::constant(1), unit_layout(o),
+                                  Parameters::Kind::running)) {}
+
+Var BatchNorm::operator()(const Var& x, double slope, const Pass& pass, Phases from) const {
+  const NormAct p{.eps = options_.eps, .slope = slope, .from = from};
+  if (pass.mode == Mode::eval) {
+    return norm_act_fixed(x, {running_mean_.value, running_var_.value}, gamma_.var(), beta_.var(), p);
+  }
+  const BatchStats stats = batch_stats(x, options_.channels);
+  const double count = static_cast<double>(x.shape().elements() / options_.channels);
+  const bool unbiased = options_.running_var == BatchNormOptions::RunningVar::unbiased && count > 1;
+  x.backend().update_running_stats(running_mean_.value, running_var_.value, stats.mean, stats.var,
+                                   {.momentum = options_.momentum, .var_scale = unbiased ? count / (count - 1) : 1.0});
+  return norm_act(x, stats, gamma_.var(), beta_.var(), p);
+}
+
+}  // namespace pastiche

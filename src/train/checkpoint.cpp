@@ -1,0 +1,140 @@
+#include "pastiche/checkpoint.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "pastiche/files.h"
+#include "pastiche/sha256.h"
+
+namespace pastiche {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string safetensors_dtype(DType dtype) { return dtype == DType::f64 ? "F64" : "F32"; }
+
+bool all_finite(const std::vector<std::byte>& bytes, DType dtype) {
+  const auto check = [&]<class T>(T) {
+    for (std::size_t i = 0; i < bytes.size(); i += sizeof(T)) {
+      T value;
+      std::memcpy(&value, bytes.data() + i, sizeof(T));
+      if (!std::isfinite(value)) return false;
+    }
+    return true;
+  };
+  return dtype == DType::f64 ? check(double{}) : check(float{});
+}
+
+std::vector<std::int64_t> extents(const Shape& shape) {
+  std::vector<std::int64_t> list;
+  for (int axis = 0; axis < shape.rank(); ++axis) list.push_back(shape[axis]);
+  return list;
+}
+
+ordered_json own_metadata(const SafetensorsFile& file, const std::filesystem::path& path) {
+  const auto entry = file.metadata.find("pastiche");
+  if (entry == file.metadata.end()) {
+    throw Error(ExitCode::bad_file, fmt::format("{} was not written by pastiche: its metadata has no 'pastiche' entry", quote(path.string())));
+  }
+  ordered_json json = ordered_json::parse(entry->second, nullptr, false);
+  if (json.is_discarded() || !json.is_object() || !json.contains("format_version") || !json["format_version"].is_number_integer()) {
+    throw Error(ExitCode::bad_file, fmt::format("{}: its 'pastiche' metadata is not what pastiche writes", quote(path.string())));
+  }
+  if (json["format_version"] > file_format_version) {
+    throw Error(ExitCode::bad_file, fmt::format("{} has format version {}, this pastiche reads up to {}: use a newer pastiche",
+                                                quote(path.string()), json["format_version"].get<std::int64_t>(), file_format_version));
+  }
+  return json;
+}
+
+}  // namespace
+
+void append_parameters(SafetensorsFile& file, const std::string& prefix, const Parameters& parameters) {
+  for (const Parameter& p : parameters.all()) {
+    std::vector<std::byte> ours(p.value.bytes()), torch(p.value.bytes());
+    p.value.copy_to_host(ours.data());
+    if (!all_finite(ours, p.value.dtype())) {
+      throw Error(ExitCode::diverged, fmt::format("{} holds a value that is not finite; it was not written", p.value.name()));
+    }
+    to_torch_order(p.layout, dtype_bytes(p.value.dtype()), ours.data(), torch.data());
+    file.tensors.push_back({.name = prefix + p.name, .dtype = safetensors_dtype(p.value.dtype()), .shape = extents(p.layout.shape),
+                            .bytes = std::move(torch)});
+  }
+}
+
+void load_parameters(const SafetensorsFile& file, const std::string& prefix, Parameters& parameters) {
+  std::vector<std::string> wrong;
+  for (Parameter& p : parameters.all()) {
+    const std::string name = prefix + p.name;
+    const SafeTensor* tensor = file.find(name);
+    if (tensor == nullptr) {
+      wrong.push_back(name + " is missing");
+    } else if (tensor->shape != extents(p.layout.shape) || tensor->dtype != safetensors_dtype(p.value.dtype())) {
+      wrong.push_back(fmt::format("{} is {} [{}], expected {} {}", name, tensor->dtype, fmt::join(tensor->shape, ","),
+                                  safetensors_dtype(p.value.dtype()), p.layout.shape.str()));
+    } else if (!all_finite(tensor->bytes, p.value.dtype())) {
+      wrong.push_back(name + " holds NaN or infinity");
+    } else {
+      std::vector<std::byte> ours(tensor->bytes.size());
+      from_torch_order(p.layout, dtype_bytes(p.value.dtype()), tensor->bytes.data(), ours.data());
+      p.value.copy_from_host(ours.data());
+    }
+  }
+  if (!wrong.empty()) throw Error(ExitCode::bad_file, fmt::format("weights do not fit the model: {}", fmt::join(wrong, "; ")));
+}
+
+SafetensorsFile generator_file(Generator& generator, const ModelCard& card) {
+  SafetensorsFile file;
+  append_parameters(file, "", generator.parameters());
+  const ordered_json json{{"format_version", file_format_version},
+                          {"kind", "generator"},
+                          {"model", ordered_json::parse(model_config_to_json(card.model))},
+                          {"pictures", {{"layout", "NHWC"}, {"range", {-1, 1}}}},
+                          {"training", {{"step", card.step}, {"seed", card.seed}, {"data", card.data},
+                                        {"data_fingerprint", card.data_fingerprint}}}};
+  file.metadata = {{"format", "pt"}, {"pastiche", json.dump()}};
+  return file;
+}
+
+std::string file_kind(const SafetensorsFile& file, const std::filesystem::path& path) {
+  return own_metadata(file, path).value("kind", "");
+}
+
+ModelCard read_model_card(const SafetensorsFile& file, const std::filesystem::path& path) {
+  const ordered_json json = own_metadata(file, path);
+  if (json.value("kind", "") != "generator") {
+    throw Error(ExitCode::bad_file, fmt::format("{} is a {}, not a generator: give the run's model.safetensors",
+                                                quote(path.string()), json.value("kind", "file of another kind")));
+  }
+  try {
+    const ordered_json& training = json.at("training");
+    return {.model = model_config_from_json(json.at("model").dump()), .step = training.at("step"), .data = training.at("data"),
+            .data_fingerprint = training.at("data_fingerprint"), .seed = training.at("seed")};
+  } catch (const nlohmann::json::exception& e) {
+    throw Error(ExitCode::bad_file, fmt::format("{}: its 'pastiche' metadata is incomplete: {}", quote(path.string()), e.what()));
+  }
+}
+
+LoadedGenerator load_generator(Backend& backend, const std::filesystem::path& path) {
+  const std::vector<std::byte> bytes = read_file(path);
+  SafetensorsFile file;
+  try {
+    file = parse_safetensors(bytes);
+  } catch (const Error& e) {
+    throw Error(e.code(), fmt::format("{}: {}", quote(path.string()), e.what()));
+  }
+  LoadedGenerator loaded{.generator = nullptr, .card = read_model_card(file, path), .hash = sha256_hex(bytes)};
+  loaded.generator = make_generator(backend, loaded.card.model, 0);
+  try {
+    load_parameters(file, "", loaded.generator->parameters());
+  } catch (const Error& e) {
+    throw Error(e.code(), fmt::format("{}: {}", quote(path.string()), e.what()));
+  }
+  return loaded;
+}
+
+}  // namespace pastiche

@@ -1,0 +1,42 @@
+#include "pastiche/optim.h"
+
+namespace pastiche {
+namespace {
+
+void add_moments(Parameters& moments, const Parameters& parameters) {
+  for (const Parameter& p : parameters.all()) {
+    if (p.trainable) moments.add(p.name, p.value.shape(), Init::constant(0), p.layout);
+  }
+}
+
+}  // namespace
+
+AdamOptimizer::AdamOptimizer(Parameters& parameters, const Adam& settings, Parameters* averaged)
+    : parameters_(parameters),
+      settings_(settings),
+      averaged_(averaged),
+      m_(parameters.backend(), parameters.prefix() + "adam_m.", 0, parameters.dtype()),
+      v_(parameters.backend(), parameters.prefix() + "adam_v.", 0, parameters.dtype()) {
+  add_moments(m_, parameters);
+  add_moments(v_, parameters);
+}
+
+void AdamOptimizer::step(std::span<const Var> gradients, const Tensor& state) {
+  std::vector<Tensor> value = parameters_.values(), m = m_.values(), v = v_.values(), ema, grad;
+  if (averaged_ != nullptr) ema = averaged_->values();
+  for (const Var& g : gradients) grad.push_back(g.value());
+  if (grad.size() != value.size()) throw Error(ExitCode::failed, "AdamOptimizer: not one gradient a parameter");
+  parameters_.backend().adam_ema({.value = value, .grad = grad, .m = m, .v = v, .ema = ema}, settings_, state);
+}
+
+void average_running_stats(Parameters& averaged, const Parameters& network, double decay) {
+  for (std::size_t i = 0; i < network.all().size(); ++i) {
+    if (!network.all()[i].trainable) averaged.backend().lerp(averaged.all()[i].value, network.all()[i].value, 1 - decay);
+  }
+}
+
+void copy_parameters(Parameters& to, const Parameters& from) {
+  for (std::size_t i = 0; i < from.all().size(); ++i) to.backend().cast(to.all()[i].value, from.all()[i].value);
+}
+
+}  // namespace pastiche

@@ -1,0 +1,366 @@
+#include "pastiche/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "pastiche/config.h"
+#include "pastiche/error.h"
+#include "pastiche/files.h"
+
+namespace fs = std::filesystem;
+
+namespace pastiche {
+namespace {
+
+constexpr const char* style = R"(
+:root { --back: #ffffff; --text: #1c2126; --soft: #5d6873; --line: #dfe3e8; --card: #f5f7f9;
+        --a: #1f66d6; --b: #c8540a; }
+@media (prefers-color-scheme: dark) {
+  :root { --back: #14171b; --text: #e4e8ec; --soft: #98a3ae; --line: #30363d; --card: #1c2127;
+          --a: #6ba5ff; --b: #ff9a52; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 66rem; padding: 2rem 1.25rem 4rem; background: var(--back); color: var(--text);
+       font: 15px/1.5 system-ui, sans-serif; color-scheme: light dark; }
+h1 { font-size: 1.7rem; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; margin: 2.5rem 0 .75rem; }
+.lead { color: var(--soft); margin: .25rem 0 1.5rem; overflow-wrap: anywhere; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem; }
+.card { background: var(--card); border-radius: .5rem; padding: .6rem .9rem; }
+.card b { display: block; font-size: 1.25rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+.card span, figcaption { color: var(--soft); font-size: .85rem; }
+.large, .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1.25rem; }
+.strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .75rem;
+         margin-top: 1.25rem; }
+figure { margin: 0; }
+img { display: block; width: 100%; image-rendering: pixelated; border-radius: .35rem; background: var(--card); }
+.large img { max-width: 40rem; }
+svg { display: block; width: 100%; height: auto; font: 11px system-ui, sans-serif; }
+svg text { fill: var(--soft); }
+.grid { stroke: var(--line); }
+.a, .b { fill: none; stroke-width: 1.75; stroke-linejoin: round; }
+.a { stroke: var(--a); } .b { stroke: var(--b); }
+.band { opacity: .2; } .band.a { fill: var(--a); stroke: none; } .band.b { fill: var(--b); stroke: none; }
+.legend { float: right; font-weight: 400; font-size: .85rem; color: var(--soft); }
+.legend i { display: inline-block; width: .9em; height: .25em; margin: 0 .35em .2em .9em; border-radius: 2px; }
+h3 { font-size: .95rem; margin: 0 0 .35rem; }
+table { border-collapse: collapse; width: 100%; }
+td, th { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); }
+td { overflow-wrap: anywhere; }
+td:first-child { white-space: nowrap; } td:last-child { color: var(--soft); }
+code { font: .9em ui-monospace, monospace; }
+.changed code { font-weight: 700; color: var(--a); }
+)";
+
+std::string escape(std::string_view text) {
+  std::string result;
+  for (char c : text) {
+    switch (c) {
+      case '&': result += "&amp;"; break;
+      case '<': result += "&lt;"; break;
+      case '>': result += "&gt;"; break;
+      case '"': result += "&quot;"; break;
+      default: result += c;
+    }
+  }
+  return result;
+}
+
+std::string base64(const std::vector<std::byte>& bytes) {
+  constexpr const char* digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string result;
+  result.reserve((bytes.size() + 2) / 3 * 4);
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    std::uint32_t group = 0;
+    for (std::size_t j = i; j < i + 3; ++j) {
+      group = group << 8 | (j < bytes.size() ? std::to_integer<std::uint32_t>(bytes[j]) : 0);
+    }
+    for (int shift = 18; shift >= 0; shift -= 6) result += digits[group >> shift & 63];
+  }
+  for (std::size_t i = 0; i < (3 - bytes.size() % 3) % 3; ++i) result[result.size() - 1 - i] = '=';
+  return result;
+}
+
+// What can't be read is left out of the report.
+std::string text_of(const fs::path& path) {
+  try {
+    const std::vector<std::byte> bytes = read_file(path, std::size_t{1} << 30);
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+// Three significant digits: 12.3k, 0.0456.
+std::string brief(double value) {
+  const double size = std::abs(value);
+  if (size >= 999'500) return fmt::format("{:.3g}M", value / 1e6);
+  if (size >= 9'995) return fmt::format("{:.3g}k", value / 1e3);
+  if (size >= 999.5) return fmt::format("{:.0f}", value);
+  return fmt::format("{:.3g}", value);
+}
+
+struct Point {
+  double x, y;
+};
+
+struct Stats {
+  std::map<std::string, std::vector<Point>> series;  // by name, over steps
+  double last_step = 0;
+};
+
+Stats read_stats(const fs::path& path) {
+  Stats stats;
+  const std::string text = text_of(path);
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const auto line = nlohmann::json::parse(text.begin() + at, text.begin() + end, nullptr, false);
+    at = end + 1;
+    if (!line.is_object() || !line.contains("step") || !line["step"].is_number()) continue;
+    const double step = line["step"];
+    stats.last_step = std::max(stats.last_step, step);
+    for (const char* name : {"kimg", "loss_g", "loss_d", "d_real", "d_fake", "ms"}) {
+      const auto value = line.find(name);
+      if (value != line.end() && value->is_number()) stats.series[name].push_back({step, *value});
+    }
+  }
+  return stats;
+}
+
+// A run of neighbouring points: thousands of them are drawn as their mean over a band from lowest to highest.
+struct Bin {
+  double x, mean, low, high;
+};
+
+std::vector<Bin> decimate(const std::vector<Point>& points, std::size_t most) {
+  const std::size_t count = std::min(points.size(), most);
+  std::vector<Bin> bins;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t begin = i * points.size() / count, end = (i + 1) * points.size() / count;
+    Bin bin{0, 0, points[begin].y, points[begin].y};
+    for (std::size_t j = begin; j < end; ++j) {
+      bin.x += points[j].x / static_cast<double>(end - begin);
+      bin.mean += points[j].y / static_cast<double>(end - begin);
+      bin.low = std::min(bin.low, points[j].y);
+      bin.high = std::max(bin.high, points[j].y);
+    }
+    bins.push_back(bin);
+  }
+  return bins;
+}
+
+// 1, 2 or 5 times a power of ten, for about `count` of them in `span`.
+double tick_step(double span, int count) {
+  const double raw = span / count;
+  const double power = std::pow(10, std::floor(std::log10(raw)));
+  const double digit = raw / power;
+  return power * (digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10);
+}
+
+struct Curve {
+  const char* label;
+  const char* css;  // class and colour variable
+  std::vector<Bin> bins;
+};
+
+constexpr double width = 560, height = 240, left = 44, right = 8, top = 8, bottom = 34;
+
+// Curves over steps as inline SVG. The upper end of y follows the means, so that one spike does not flatten the rest.
+std::string chart(const std::string& title, const std::vector<Curve>& curves, std::optional<double> fixed_high = {}) {
+  double x_low = INFINITY, x_high = -INFINITY, low = 0, high = 0;
+  for (const Curve& curve : curves) {
+    for (const Bin& bin : curve.bins) {
+      x_low = std::min(x_low, bin.x), x_high = std::max(x_high, bin.x);
+      low = std::min(low, bin.mean * 1.1), high = std::max(high, bin.mean * 1.1);
+    }
+  }
+  if (!(x_low <= x_high)) return {};
+  if (x_low == x_high) x_high += 1;
+  if (fixed_high) low = 0, high = *fixed_high;
+  if (low == high) high = 1;
+  const auto x_of = [&](double x) { return left + (x - x_low) / (x_high - x_low) * (width - left - right); };
+  const auto y_of = [&](double y) {
+    return std::clamp(top + (high - y) / (high - low) * (height - top - bottom), top, height - bottom);
+  };
+
+  std::string legend, svg;
+  for (double step = tick_step(high - low, 5), y = std::ceil(low / step) * step; y <= high * 1.0001; y += step) {
+    svg += fmt::format(R"(<path class="grid" d="M{} {:.1f}H{}"/><text x="{}" y="{:.1f}" text-anchor="end">{}</text>)",
+                       left, y_of(y), width - right, left - 6, y_of(y) + 4, brief(std::abs(y) < step / 2 ? 0 : y));
+  }
+  for (double step = tick_step(x_high - x_low, 8), x = std::ceil(x_low / step) * step; x <= x_high; x += step) {
+    svg += fmt::format(R"(<path class="grid" d="M{0:.1f} {1}v4"/><text x="{0:.1f}" y="{2}" text-anchor="middle">{3})"
+                       "</text>", x_of(x), height - bottom, height - bottom + 16, brief(x));
+  }
+  svg += fmt::format(R"(<text x="{}" y="{}" text-anchor="middle">step</text>)", (left + width - right) / 2, height - 3);
+  for (const Curve& curve : curves) {
+    if (curve.bins.empty()) continue;
+    std::string line, band;
+    for (const Bin& bin : curve.bins) {
+      line += fmt::format("{}{:.1f} {:.1f}", line.empty() ? 'M' : 'L', x_of(bin.x), y_of(bin.mean));
+      band += fmt::format("{}{:.1f} {:.1f}", band.empty() ? 'M' : 'L', x_of(bin.x), y_of(bin.high));
+    }
+    for (auto bin = curve.bins.rbegin(); bin != curve.bins.rend(); ++bin) {
+      band += fmt::format("L{:.1f} {:.1f}", x_of(bin->x), y_of(bin->low));
+    }
+    svg += fmt::format(R"(<path class="band {0}" d="{1}Z"/><path class="{0}" d="{2}"/>)", curve.css, band, line);
+    legend += fmt::format(R"-(<i style="background:var(--{})"></i>{} {})-", curve.css, curve.label,
+                          brief(curve.bins.back().mean));
+  }
+  return fmt::format(R"(<figure><h3>{0} <span class="legend">{1}</span></h3><svg viewBox="0 0 {2} {3}" role="img" )"
+                     R"(aria-label="{0}">{4}</svg></figure>)" "\n", title, legend, width, height, svg);
+}
+
+std::string charts_section(Stats& stats) {
+  // 300 bins of a line and a two-sided band are about what 560 units can show.
+  const auto bins = [&](const char* name) { return decimate(stats.series[name], 300); };
+  const std::string charts =
+      chart("Loss", {{"generator", "a", bins("loss_g")}, {"discriminator", "b", bins("loss_d")}}) +
+      chart("D’s probability of real", {{"real", "a", bins("d_real")}, {"generated", "b", bins("d_fake")}}, 1.0) +
+      chart("Step time, ms", {{"ms", "a", bins("ms")}});
+  return charts.empty() ? "" : "<h2>Curves</h2>\n<div class=\"charts\">\n" + charts + "</div>\n";
+}
+
+struct Sample {
+  long step;
+  fs::path path;
+};
+
+std::vector<Sample> find_samples(const fs::path& folder) {
+  std::vector<Sample> samples;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string stem = entry->path().stem().native();
+    long step = 0;
+    const auto [stop, bad] = std::from_chars(stem.data(), stem.data() + stem.size(), step);
+    const bool number = bad == std::errc() && stop == stem.data() + stem.size();
+    if (number && entry->path().extension() == ".png") samples.push_back({step, entry->path()});
+  }
+  std::ranges::sort(samples, {}, &Sample::step);
+  return samples;
+}
+
+// Empty for what is no PNG.
+std::string figure(const fs::path& path, const std::string& caption) {
+  const std::string png = text_of(path);
+  if (!png.starts_with("\x89PNG\r\n\x1a\n")) return {};
+  const auto bytes = std::as_bytes(std::span(png));
+  return fmt::format(R"(<figure><img alt="{0}" src="data:image/png;base64,{1}"><figcaption>{0}</figcaption></figure>)",
+                     caption, base64({bytes.begin(), bytes.end()})) + '\n';
+}
+
+std::string samples_section(const fs::path& run) {
+  const std::vector<Sample> samples = find_samples(run / "samples");
+  if (samples.empty()) return {};
+  const auto shown = [](const Sample& sample) { return figure(sample.path, fmt::format("step {}", sample.step)); };
+  std::string strip;
+  const std::size_t count = std::min<std::size_t>(samples.size(), 12);
+  for (std::size_t i = 0; i < count && count > 1; ++i) strip += shown(samples[i * (samples.size() - 1) / (count - 1)]);
+  return "<h2>Samples</h2>\n<div class=\"large\">\n" + shown(samples.back()) +
+         figure(run / "reals.png", "real pictures") + "</div>\n" +
+         (strip.empty() ? "" : "<div class=\"strip\">\n" + strip + "</div>\n");
+}
+
+std::string card(const std::string& value, const char* label) {
+  return fmt::format("<div class=\"card\"><b>{}</b><span>{}</span></div>\n", value, label);
+}
+
+double median(std::vector<Point> points) {
+  const auto middle = points.begin() + points.size() / 2;
+  std::ranges::nth_element(points, middle, {}, &Point::y);
+  return middle->y;
+}
+
+std::string cards_section(Stats& stats) {
+  if (stats.last_step == 0) return {};
+  std::string cards = card(fmt::format("{:.0f}", stats.last_step), "steps");
+  const std::vector<Point>&kimg = stats.series["kimg"], &ms = stats.series["ms"];
+  if (!kimg.empty()) cards += card(fmt::format("{:.1f}", kimg.back().y), "thousand pictures seen");
+  if (!ms.empty()) {
+    const double typical = median(ms);
+    cards += card(brief(typical) + " ms", "median step");
+    if (kimg.size() > 1 && kimg.back().x > kimg.front().x && typical > 0) {
+      const double batch = 1000 * (kimg.back().y - kimg.front().y) / (kimg.back().x - kimg.front().x);
+      cards += card(brief(batch / typical * 1000), "pictures a second");
+    }
+  }
+  return "<div class=\"cards\">\n" + cards + "</div>\n";
+}
+
+std::string plain(const nlohmann::ordered_json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+// A row a fact; those of an inner object are named "outer inner".
+std::string fact_rows(const std::string& prefix, const nlohmann::ordered_json& facts) {
+  std::string rows;
+  for (const auto& [key, value] : facts.items()) {
+    if (prefix.empty() && key == "config") continue;  // has a table of its own
+    if (value.is_object() && prefix.empty()) {
+      rows += fact_rows(key + " ", value);
+      continue;
+    }
+    std::string text;
+    if (value.is_array()) {
+      for (const auto& item : value) text += (text.empty() ? "" : " ") + plain(item);
+    } else {
+      text = plain(value);
+    }
+    rows += fmt::format("<tr><td>{}</td><td>{}</td></tr>\n", escape(prefix + key), escape(text));
+  }
+  return rows;
+}
+
+std::string facts_section(const nlohmann::ordered_json& facts) {
+  return facts.is_object() ? "<h2>Run</h2>\n<table>\n" + fact_rows("", facts) + "</table>\n" : "";
+}
+
+std::string config_section(const TrainConfig& config) {
+  const nlohmann::ordered_json values = nlohmann::ordered_json::parse(config_to_json(config));
+  const nlohmann::ordered_json defaults = nlohmann::ordered_json::parse(config_to_json({}));
+  std::string rows;
+  visit_options(config, [&](const char* name, const auto&, const auto&, const char* help) {
+    rows += fmt::format("<tr{}><td>{}</td><td><code>{}</code></td><td>{}</td></tr>\n",
+                        values[name] == defaults[name] ? "" : " class=\"changed\"", name, escape(values[name].dump()),
+                        escape(help));
+  });
+  return "<h2>Configuration</h2>\n<p class=\"lead\">What differs from the default is set in colour.</p>\n<table>\n" +
+         rows + "</table>\n";
+}
+
+}  // namespace
+
+void write_report(const fs::path& run_folder) {
+  if (!fs::is_directory(run_folder)) {
+    throw Error(ExitCode::bad_file, "no run folder " + quote(run_folder.native()) + ": expected one that train made");
+  }
+  const fs::path whole = fs::absolute(run_folder).lexically_normal();
+  const std::string name = escape((whole.has_filename() ? whole : whole.parent_path()).filename().native());
+  std::optional<TrainConfig> config = TrainConfig{};
+  try {
+    load_config(run_folder / "config.toml", *config);
+  } catch (const Error&) {
+    config.reset();
+  }
+  Stats stats = read_stats(run_folder / "stats.jsonl");
+  const auto facts = nlohmann::ordered_json::parse(text_of(run_folder / "run.json"), nullptr, false);
+  const std::string lead = config ? escape(config->model + " trained on " + config->data) : "";
+  write_file_atomically(
+      run_folder / "report.html",
+      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width\">\n<title>" + name + "</title>\n<style>" + style +
+          "</style>\n</head>\n<body>\n<h1>" + name + "</h1>\n<p class=\"lead\">" + lead + "</p>\n" +
+          cards_section(stats) + samples_section(run_folder) + charts_section(stats) + facts_section(facts) +
+          (config ? config_section(*config) : "") + "</body>\n</html>\n");
+}
+
+}  // namespace pastiche

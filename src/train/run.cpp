@@ -1,0 +1,364 @@
+// A whole training: data, loader, run folder, snapshots, signals. What makes the numbers is in trainer.cpp.
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "pastiche/checkpoint.h"
+#include "pastiche/data.h"
+#include "pastiche/files.h"
+#include "pastiche/report.h"
+#include "pastiche/train.h"
+
+namespace pastiche {
+namespace fs = std::filesystem;
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using nlohmann::ordered_json;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+// ---- signals ---------------------------------------------------------------------------------------------------------
+
+volatile sig_atomic_t caught_signal = 0;
+
+void on_signal(int signal) {
+  if (caught_signal != 0) _exit(128 + signal);  // the second one does not wait
+  caught_signal = signal;
+}
+
+class CatchSignals {
+ public:
+  CatchSignals() {
+    caught_signal = 0;
+    struct sigaction action {};
+    action.sa_handler = on_signal;
+    sigaction(SIGINT, &action, &before_int_);
+    sigaction(SIGTERM, &action, &before_term_);
+  }
+  ~CatchSignals() {
+    sigaction(SIGINT, &before_int_, nullptr);
+    sigaction(SIGTERM, &before_term_, nullptr);
+  }
+
+ private:
+  struct sigaction before_int_ {}, before_term_ {};
+};
+
+// ---- the config, made definite ---------------------------------------------------------------------------------------
+
+std::array<std::uint8_t, 3> color_of(const std::string& hex) {
+  const auto value = static_cast<std::uint32_t>(std::stoul(hex, nullptr, 16));
+  return {static_cast<std::uint8_t>(value >> 16), static_cast<std::uint8_t>(value >> 8), static_cast<std::uint8_t>(value)};
+}
+
+std::unique_ptr<Dataset> open_data(TrainConfig& config) {
+  if (config.data.empty()) {
+    throw Error(ExitCode::usage, "train needs pictures to learn from: --data FOLDER (of PNG and JPEG) or --data FILE.idx.gz");
+  }
+  if (config.model == "article" && config.base > 0 && config.size == ImageSize{}) {
+    config.size = {4 * config.base, 4 * config.base};  // what that base makes
+  }
+  auto data = open_dataset(config.data, {.height = config.size.height, .width = config.size.width, .channels = config.channels,
+                                         .background = color_of(config.background), .strict = config.strict});
+  config.data = fs::absolute(config.data).lexically_normal().string();  // the run may be resumed from elsewhere
+  config.size = {data->height(), data->width()};
+  config.channels = data->channels();
+  if (config.batch > data->size()) {
+    throw Error(ExitCode::usage, fmt::format("--batch {} is more than the {} pictures in {}: use at most --batch {}", config.batch,
+                                             data->size(), quote(config.data), data->size()));
+  }
+  return data;
+}
+
+ModelConfig model_of(const TrainConfig& c) {
+  return {.name = c.model, .height = c.size.height, .width = c.size.width, .channels = c.channels, .nz = c.nz, .ngf = c.ngf,
+          .ndf = c.ndf, .base = c.base, .d_norm = c.d_norm, .dropout = c.dropout};
+}
+
+std::string device_of(const TrainConfig& config) { return config.device == "auto" ? "cpu" : config.device; }
+
+int threads_of(const TrainConfig& config) {
+  return config.threads > 0 ? config.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+// ---- a run folder ----------------------------------------------------------------------------------------------------
+
+std::string step_name(std::int64_t step) { return fmt::format("{:06}", step); }
+
+std::vector<std::pair<std::int64_t, fs::path>> checkpoints_in(const fs::path& folder) {
+  std::vector<std::pair<std::int64_t, fs::path>> found;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder / "ckpt", ignored)) {
+    const std::string stem = entry.path().stem().string();
+    if (entry.path().extension() == ".safetensors" && !stem.empty() && stem.size() <= 18 && stem.find_first_not_of("0123456789") == stem.npos) {
+      found.emplace_back(std::stoll(stem), entry.path());
+    }
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+// What a checkpoint says besides its tensors.
+struct Position {
+  std::int64_t step = 0;
+  double seconds = 0;  // of training, over all stops
+  int threads = 0;
+  std::string backend = {}, data_fingerprint = {};
+};
+
+void make_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw Error(ExitCode::bad_file, fmt::format("can't make {}: {}", quote(folder.string()), error.message()));
+}
+
+// Everything that one training holds, in the order of its making.
+class Run {
+ public:
+  Run(TrainConfig config, const RunEvents& events, const fs::path& resumed)
+      : config_(std::move(config)),
+        events_(events),
+        lock_(resumed.empty() ? nullptr : std::make_unique<RunLock>(resumed)),
+        data_(open_data(config_)),
+        position_(resumed.empty() ? Position{.threads = threads_of(config_)} : read_position(resumed)),
+        backend_(make_backend(device_of(config_), position_.threads)),
+        trainer_(*backend_, config_, model_of(config_)) {
+    grid_ = parse_grid(config_.grid);
+    snap_ = parse_interval(config_.snap);
+    for (int i = 0; i < grid_.columns * grid_.rows; ++i) {
+      const std::vector<float> z = sample_latent(static_cast<std::uint64_t>(i), config_.nz);
+      latents_.insert(latents_.end(), z.begin(), z.end());
+    }
+    limit_seconds_ = config_.time.empty() ? 0 : parse_duration(config_.time);
+    limit_steps_ = steps_limit();
+    if (resumed.empty()) {
+      const std::string name = config_.name.empty() ? config_.model + "-" + data_->name() : config_.name;
+      folder_ = create_run_folder(config_.out, name);
+      lock_ = std::make_unique<RunLock>(folder_);
+    } else {
+      folder_ = resumed;
+    }
+    make_folder(folder_ / "ckpt");
+    make_folder(folder_ / "samples");
+    if (resumed.empty()) begin_folder();
+    else restore();
+  }
+
+  RunResult train() {
+    const CatchSignals signals;
+    events_.started(folder_, fmt::format("{} {}", config_.model, data_->name()));
+    if (!data_->skipped().empty()) {
+      events_.note(fmt::format("{} files of the data can't be used and are left out; `pastiche data check {}` lists them",
+                               data_->skipped().size(), config_.data));
+    }
+    JsonLines stats(folder_ / "stats.jsonl");
+    BatchLoader loader(*data_, {.batch = config_.batch, .seed = static_cast<std::uint64_t>(config_.seed),
+                                .threads = std::max(1, position_.threads / 2),
+                                .mirror = config_.mirror ? MirrorMode::random : MirrorMode::never, .start_step = position_.step});
+    begin_ = Clock::now();
+    last_snap_seconds_ = position_.seconds;
+    write_run_json("running", "");
+    bool log_works = true;
+    try {
+      while (!done() && caught_signal == 0) {
+        const auto step_begin = Clock::now();
+        const StepStats stats_now = trainer_.step(loader.next().pixels);
+        position_.step = stats_now.step;
+        const double ms = 1e3 * seconds_since(step_begin);
+        if (!stats.append(stats_line(stats_now, ms)) && log_works) {
+          log_works = false;
+          events_.note("stats.jsonl can't be written any more; training goes on without it");
+        }
+        report_progress(stats_now, ms);
+        if (snap_.steps > 0 ? position_.step % snap_.steps == 0 : elapsed() - last_snap_seconds_ >= snap_.seconds) snapshot("running");
+      }
+      const int signal = caught_signal;
+      snapshot(signal == 0 ? "finished" : "stopped");
+      return {folder_, position_.step, signal};
+    } catch (const Error& e) {
+      write_run_json(e.code() == ExitCode::diverged ? "diverged" : "failed", e.what());
+      write_report(folder_);
+      throw;
+    }
+  }
+
+ private:
+  std::int64_t steps_limit() const {
+    std::int64_t limit = config_.steps;
+    const auto include = [&](double steps) {
+      const auto whole = static_cast<std::int64_t>(std::ceil(steps));
+      if (steps > 0) limit = limit == 0 ? whole : std::min(limit, whole);
+    };
+    include(config_.kimg * 1000 / config_.batch);
+    include(config_.epochs * static_cast<double>(data_->size()) / config_.batch);
+    return limit;
+  }
+
+  double elapsed() const { return position_.seconds + seconds_since(begin_); }
+
+  double fraction() const {
+    const double by_steps = limit_steps_ > 0 ? static_cast<double>(position_.step) / static_cast<double>(limit_steps_) : 0;
+    const double by_time = limit_seconds_ > 0 ? elapsed() / limit_seconds_ : 0;
+    return std::max(by_steps, by_time);
+  }
+
+  bool done() const { return fraction() >= 1; }
+
+  double kimg() const { return static_cast<double>(position_.step) * config_.batch / 1000; }
+
+  std::string stats_line(const StepStats& s, double ms) const {
+    return fmt::format(R"({{"step":{},"kimg":{:.6g},"loss_g":{:.6g},"loss_d":{:.6g},"d_real":{:.6g},"d_fake":{:.6g},"ms":{:.4g}}})",
+                       s.step, kimg(), s.loss_g, s.loss_d, s.d_real, s.d_fake, ms);
+  }
+
+  void report_progress(const StepStats& s, double ms) {
+    smooth_ms_ = smooth_ms_ == 0 ? ms : 0.95 * smooth_ms_ + 0.05 * ms;
+    double eta = limit_steps_ > 0 ? 1e-3 * smooth_ms_ * static_cast<double>(limit_steps_ - position_.step) : HUGE_VAL;
+    if (limit_seconds_ > 0) eta = std::min(eta, limit_seconds_ - elapsed());
+    events_.stepped({.stats = s, .kimg = kimg(), .fraction = std::min(1.0, fraction()),
+                     .images_per_second = 1e3 * config_.batch / smooth_ms_, .ms = smooth_ms_, .eta_seconds = std::max(0.0, eta)});
+  }
+
+  // The checkpoint is the commit point: what follows it can be made again from it.
+  void snapshot(const char* status) {
+    const double now = elapsed();
+    SafetensorsFile file;
+    trainer_.save(file);
+    const ordered_json json{{"format_version", file_format_version},
+                            {"kind", "checkpoint"},
+                            {"model", ordered_json::parse(model_config_to_json(model_of(config_)))},
+                            {"step", position_.step},
+                            {"seconds", now},
+                            {"threads", position_.threads},
+                            {"backend", backend_->fingerprint()},
+                            {"data_fingerprint", data_->fingerprint()}};
+    file.metadata = {{"format", "pt"}, {"pastiche", json.dump()}};
+    write_file_atomically(folder_ / "ckpt" / (step_name(position_.step) + ".safetensors"), serialize_safetensors(file));
+    write_file_atomically(folder_ / "samples" / (step_name(position_.step) + ".png"), encode_png(sample_grid()));
+    const ModelCard card{.model = model_of(config_), .step = position_.step, .data = data_->name(),
+                         .data_fingerprint = data_->fingerprint(), .seed = config_.seed};
+    write_file_atomically(folder_ / "model.safetensors", serialize_safetensors(generator_file(trainer_.averaged(), card)));
+    const auto kept = checkpoints_in(folder_);
+    for (std::size_t i = 0; i + static_cast<std::size_t>(config_.keep) < kept.size(); ++i) fs::remove(kept[i].second);
+    write_run_json(status, "");
+    write_report(folder_);
+    last_snap_seconds_ = now;
+  }
+
+  Image sample_grid() { return tile(generate_pictures(trainer_.averaged(), latents_), grid_.columns, 2); }
+
+  Image reals_grid() const {
+    std::vector<Image> pictures;
+    const std::int64_t count = std::min<std::int64_t>(data_->size(), grid_.columns * grid_.rows);
+    for (std::int64_t i = 0; i < count; ++i) {
+      Image picture{data_->height(), data_->width(), data_->channels(), std::vector<std::uint8_t>(static_cast<std::size_t>(data_->picture_bytes()))};
+      data_->read(i * data_->size() / count, picture.pixels.data());
+      pictures.push_back(std::move(picture));
+    }
+    return tile(pictures, grid_.columns, 2);
+  }
+
+  void begin_folder() {
+    started_at_ = std::time(nullptr);
+    write_file_atomically(folder_ / "config.toml", config_to_toml(config_));
+    write_file_atomically(folder_ / "reals.png", encode_png(reals_grid()));
+    write_file_atomically(folder_ / "samples" / (step_name(0) + ".png"), encode_png(sample_grid()));
+  }
+
+  static Position read_position(const fs::path& folder) {
+    const auto checkpoints = checkpoints_in(folder);
+    if (checkpoints.empty()) {
+      throw Error(ExitCode::bad_file, fmt::format("{} has no checkpoint to resume from; start anew with `pastiche train --config {}`",
+                                                  quote(folder.string()), quote((folder / "config.toml").string())));
+    }
+    const SafetensorsFile file = read_safetensors(checkpoints.back().second);
+    if (file_kind(file, checkpoints.back().second) != "checkpoint") {
+      throw Error(ExitCode::bad_file, fmt::format("{} is not a checkpoint", quote(checkpoints.back().second.string())));
+    }
+    try {
+      const auto json = nlohmann::json::parse(file.metadata.at("pastiche"));
+      return {.step = json.at("step"), .seconds = json.at("seconds"), .threads = json.at("threads"), .backend = json.at("backend"),
+              .data_fingerprint = json.at("data_fingerprint")};
+    } catch (const nlohmann::json::exception& e) {
+      throw Error(ExitCode::bad_file, fmt::format("{}: its metadata is incomplete: {}", quote(checkpoints.back().second.string()), e.what()));
+    }
+  }
+
+  void restore() {
+    if (position_.data_fingerprint != data_->fingerprint()) {
+      throw Error(ExitCode::bad_data, fmt::format("the data in {} is not what this run was trained on (its fingerprint differs): put it "
+                                                  "back, or start a new run", quote(config_.data)));
+    }
+    if (position_.backend != backend_->fingerprint()) {
+      throw Error(ExitCode::device, fmt::format("this run was computed by '{}', here it would be '{}', and the result would differ: "
+                                                "resume it where it began, or start a new run", position_.backend, backend_->fingerprint()));
+    }
+    const fs::path path = folder_ / "ckpt" / (step_name(position_.step) + ".safetensors");
+    trainer_.load(read_safetensors(path), position_.step);
+    truncate_after_step(folder_ / "stats.jsonl", position_.step);
+    started_at_ = std::time(nullptr);
+  }
+
+  void write_run_json(const char* status, const std::string& reason) {
+    const ordered_json json{
+        {"status", status},
+        {"reason", reason},
+        {"model", ordered_json::parse(model_config_to_json(model_of(config_)))},
+        {"parameters", {{"generator", trainer_.generator().parameters().count()},
+                        {"discriminator", trainer_.discriminator().parameters().count()}}},
+        {"data", {{"path", config_.data}, {"name", data_->name()}, {"pictures", data_->size()}, {"fingerprint", data_->fingerprint()},
+                  {"skipped", data_->skipped().size()}}},
+        {"backend", backend_->fingerprint()},
+        {"seed", config_.seed},
+        {"step", position_.step},
+        {"kimg", kimg()},
+        {"seconds", elapsed()},
+        {"started", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(started_at_))},
+        {"config", ordered_json::parse(config_to_json(config_))}};
+    write_file_atomically(folder_ / "run.json", json.dump(2) + "\n");
+  }
+
+  TrainConfig config_;
+  const RunEvents& events_;
+  std::unique_ptr<RunLock> lock_;
+  std::unique_ptr<Dataset> data_;
+  Position position_;
+  std::unique_ptr<Backend> backend_;
+  GanTrainer trainer_;
+  Grid grid_{};
+  Interval snap_;
+  std::vector<float> latents_;  // of the sample grid: fixed, so that grids over time show the same pictures grow
+  std::int64_t limit_steps_ = 0;
+  double limit_seconds_ = 0;
+  fs::path folder_;
+  std::time_t started_at_ = 0;
+  Clock::time_point begin_ = Clock::now();
+  double last_snap_seconds_ = 0;
+  double smooth_ms_ = 0;
+};
+
+}  // namespace
+
+RunResult train(TrainConfig config, const RunEvents& events) {
+  validate(config);
+  return Run(std::move(config), events, {}).train();
+}
+
+RunResult resume_training(const fs::path& folder, const RunEvents& events) {
+  if (!fs::is_directory(folder)) throw Error(ExitCode::bad_file, fmt::format("no run folder {}", quote(folder.string())));
+  TrainConfig config;
+  load_config(folder / "config.toml", config);
+  validate(config);
+  return Run(std::move(config), events, folder).train();
+}
+
+}  // namespace pastiche

@@ -1,0 +1,316 @@
+// Every row of the op table, in five ways: the cpu backend against the reference, its gradients against the reference's, the
+// reference's gradients against central differences, those of the gradients, and the table itself for gaps.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+
+#include "backends/traced.h"
+#include "op_cases.h"
+
+namespace pastiche {
+namespace {
+
+Backend& backend(std::string_view name) {
+  static const auto backends = [] {
+    std::map<std::string, std::unique_ptr<Backend>, std::less<>> all;
+    for (const char* each : {"cpu", "reference"}) {
+      all[each] = make_backend(each);
+      all[each]->poison_new_buffers(true);
+    }
+    return all;
+  }();
+  return *backends.find(name)->second;
+}
+
+constexpr double bf16_bound = 1e-2;
+constexpr double exact_op_real_bound = 2e-6;  // of sums of reals in another order
+
+// What a row is run on: inputs that can be differentiated by are leaves of the tape.
+struct Execution {
+  Execution(Backend& backend, const OpCase& row, DType dtype, Fill fill) : row(row), run{backend, dtype, {}} {
+    for (std::size_t i = 0; i < row.inputs.size(); ++i) inputs.push_back(make_input(backend, row, i, dtype, fill));
+  }
+
+  bool is_leaf(std::size_t i) const {
+    return row.differentiable && row.inputs[i].role != Role::statistic && row.inputs[i].values != Values::bytes;
+  }
+
+  Outputs forward() {
+    tape.reset();
+    vars.clear();
+    leaves.clear();
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      vars.push_back(is_leaf(i) && Tape::current() != nullptr ? tape.leaf(inputs[i]) : Var(inputs[i]));
+      if (is_leaf(i)) leaves.push_back(vars.back());
+    }
+    run.inputs = vars;
+    return row.run(run);
+  }
+
+  // The gradients of <y, a random cotangent> by the leaves.
+  std::vector<Var> gradients(Fill fill, CreateGraph create_graph) {
+    const Recording recording(&tape);
+    const Var y = forward()[0];
+    return grad(y, leaves, {.create_graph = create_graph, .cotangent = random_like(y, fill, 1)});
+  }
+
+  // The gradients of the sum of <gradient, random> over all gradients.
+  std::vector<Var> second_gradients() {
+    const std::vector<Var> first = gradients(Fill::reals, CreateGraph::yes);
+    const Recording recording(&tape);
+    std::vector<Var> total;
+    for (std::size_t i = 0; i < first.size(); ++i) {
+      const auto part = grad(first[i], leaves, {.cotangent = random_like(first[i], Fill::reals, 2 + i)});
+      for (std::size_t j = 0; j < part.size(); ++j) {
+        if (i == 0) total.push_back(part[j]);
+        else total[j] = add(detach(total[j]), detach(part[j]));
+      }
+    }
+    return total;
+  }
+
+  Var random_like(const Var& y, Fill fill, std::uint64_t key) const {
+    return make_random(run.backend, y.shape(), y.dtype(), fill, key);
+  }
+
+  const OpCase& row;
+  std::vector<Tensor> inputs;
+  Tape tape;
+  std::vector<Var> vars, leaves;
+  OpRun run;
+};
+
+double norm(const std::vector<double>& x) {
+  double sum = 0;
+  for (double v : x) sum += v * v;
+  return std::sqrt(sum);
+}
+
+// Empty where `got` is near enough; bound 0 allows no difference but the sign of zero.
+std::string difference(const std::vector<double>& got, const std::vector<double>& expected, double bound) {
+  if (got.size() != expected.size()) return fmt::format("{} elements, expected {}", got.size(), expected.size());
+  std::vector<double> error(got.size());
+  std::size_t differing = 0, first = got.size();
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    error[i] = got[i] - expected[i];
+    if (got[i] == expected[i]) continue;
+    ++differing;
+    first = std::min(first, i);
+  }
+  if (differing == 0) return "";
+  const double distance = norm(error), size = norm(expected);
+  if (bound > 0 && distance <= bound * size) return "";
+  return fmt::format("{} of {} differ, first [{}] {} instead of {}; relative L2 {:.2g}, bound {:.2g}", differing, got.size(),
+                     first, got[first], expected[first], distance / size, bound);
+}
+
+template <class T> std::string difference(const std::vector<T>& got, const std::vector<T>& expected, double bound) {
+  if (got.size() != expected.size()) return fmt::format("{} results, expected {}", got.size(), expected.size());
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    if (got[i].shape() != expected[i].shape() || got[i].dtype() != expected[i].dtype())
+      return fmt::format("result {} is {} {}, expected {} {}", i, dtype_name(got[i].dtype()), got[i].shape().str(),
+                         dtype_name(expected[i].dtype()), expected[i].shape().str());
+    const std::string text = difference(host_values(got[i].value()), host_values(expected[i].value()), bound);
+    if (!text.empty()) return fmt::format("result {}: {}", i, text);
+  }
+  return "";
+}
+
+class OpTable : public testing::TestWithParam<std::string> {
+ protected:
+  // Calls check(row) for each row of the op; what it returns, or throws, is a failure of that row.
+  template <class F> void each_row(F check) {
+    for (const OpCase& row : op_cases()) {
+      if (row.op != GetParam()) continue;
+      std::string text;
+      try {
+        text = check(row);
+      } catch (const std::exception& e) {
+        text = fmt::format("threw: {}", e.what());
+      }
+      if (!text.empty()) ADD_FAILURE() << row.name() << ": " << text;
+    }
+  }
+
+  // Calls compare(execution on cpu, the same on the reference, fill, bound) for every dtype and fill that the row has.
+  template <class F> void each_execution(F compare) {
+    each_row([&](const OpCase& row) -> std::string {
+      for (const DType dtype : {DType::f32, DType::bf16}) {
+        if (dtype == DType::bf16 && !row.bf16) continue;
+        for (const Fill fill : {Fill::integers, Fill::reals}) {
+          if (fill == Fill::integers && row.bound > 0) continue;
+          const double wide = row.bound > 0 ? row.bound : exact_op_real_bound;
+          const double bound = fill == Fill::integers ? 0 : dtype == DType::bf16 ? bf16_bound : wide;
+          Execution cpu(backend("cpu"), row, dtype, fill), reference(backend("reference"), row, dtype, fill);
+          const std::string text = compare(cpu, reference, fill, bound);
+          if (!text.empty())
+            return fmt::format("{}, {}: {}", dtype_name(dtype), fill == Fill::reals ? "reals" : "integers", text);
+        }
+      }
+      return "";
+    });
+  }
+};
+
+TEST_P(OpTable, CpuMatchesReference) {
+  each_execution([](Execution& cpu, Execution& reference, Fill, double bound) {
+    return difference<Var>(cpu.forward(), reference.forward(), bound);
+  });
+}
+
+TEST_P(OpTable, CpuGradientsMatchReference) {
+  each_execution([](Execution& cpu, Execution& reference, Fill fill, double bound) -> std::string {
+    if (!cpu.row.differentiable) return "";
+    // The gradients of bound ops add up rounding errors of a few kernels.
+    return difference<Var>(cpu.gradients(fill, CreateGraph::no), reference.gradients(fill, CreateGraph::no),
+                           cpu.run.dtype == DType::bf16 ? bound : 3 * bound);
+  });
+}
+
+TEST_P(OpTable, CpuSecondGradientsMatchReference) {
+  each_row([](const OpCase& row) -> std::string {
+    if (!row.twice) return "";
+    Execution cpu(backend("cpu"), row, DType::f32, Fill::reals), reference(backend("reference"), row, DType::f32, Fill::reals);
+    return difference(cpu.second_gradients(), reference.second_gradients(), 1e-5);
+  });
+}
+
+using Results = std::vector<std::vector<double>>;
+
+Results host_results(const std::vector<Var>& vars) {
+  Results results;
+  for (const Var& v : vars) results.push_back(host_values(v.value()));
+  return results;
+}
+
+// Compares `analytic`, the derivatives of the sum of <results, weights> by the leaves, with central differences at up to
+// `samples` elements of each leaf. evaluate() gives the results for what e.inputs hold.
+template <class Evaluate>
+std::string check_derivatives(Execution& e, const std::vector<Var>& analytic, const Results& weights, std::size_t samples,
+                              double bound, Evaluate evaluate) {
+  constexpr double h = 1e-5;
+  constexpr double floor = 1e-9;  // absolute, an element: what the rounding of f64 makes of a zero
+  std::size_t leaf = 0;
+  for (std::size_t i = 0; i < e.inputs.size(); ++i) {
+    if (!e.is_leaf(i)) continue;
+    const std::vector<double> exact = host_values(analytic[leaf++].value());
+    std::vector<double> x = host_values(e.inputs[i]), error, expected;
+    const auto at = [&](std::size_t j, double value) {
+      x[j] = value;
+      e.inputs[i].copy_from_host(x.data());
+      return evaluate();
+    };
+    const std::size_t stride = (x.size() + samples - 1) / samples | 1u;  // odd: not always the same channel
+    for (std::size_t j = 0; j < x.size(); j += stride) {
+      const double middle = x[j];
+      const Results above = at(j, middle + h), below = at(j, middle - h);
+      x[j] = middle;
+      double slope = 0;
+      for (std::size_t k = 0; k < weights.size(); ++k)
+        for (std::size_t m = 0; m < weights[k].size(); ++m) slope += (above[k][m] - below[k][m]) * weights[k][m] / (2 * h);
+      error.push_back(slope - exact[j]);
+      expected.push_back(exact[j]);
+    }
+    e.inputs[i].copy_from_host(x.data());
+    const double distance = norm(error), size = norm(expected);
+    if (!(distance <= bound * size + floor * std::sqrt(static_cast<double>(error.size()))))
+      return fmt::format("input {}: relative L2 {:.2g} from central differences, bound {:.2g}", i, distance / size, bound);
+  }
+  return "";
+}
+
+TEST_P(OpTable, GradientsMatchCentralDifferences) {
+  each_row([](const OpCase& row) -> std::string {
+    if (!row.differentiable) return "";
+    Execution e(backend("reference"), row, DType::f64, Fill::reals);
+    const std::vector<Var> analytic = e.gradients(Fill::reals, CreateGraph::no);
+    const Var y = e.forward()[0];
+    const Results cotangent = host_results({e.random_like(y, Fill::reals, 1)});
+    return check_derivatives(e, analytic, cotangent, 48, 1e-7, [&] { return host_results(e.forward()); });
+  });
+}
+
+TEST_P(OpTable, SecondGradientsMatchCentralDifferences) {
+  each_row([](const OpCase& row) -> std::string {
+    if (!row.twice) return "";
+    Execution e(backend("reference"), row, DType::f64, Fill::reals);
+    const std::vector<Var> analytic = e.second_gradients();
+    const auto first = [&] { return host_results(e.gradients(Fill::reals, CreateGraph::no)); };
+    Results weights;
+    for (std::size_t k = 0; k < e.leaves.size(); ++k)
+      weights.push_back(host_values(e.random_like(e.leaves[k], Fill::reals, 2 + k).value()));
+    return check_derivatives(e, analytic, weights, 16, 1e-6, first);
+  });
+}
+
+std::vector<std::string> ops_of_table() {
+  std::set<std::string> names;
+  for (const OpCase& row : op_cases()) names.insert(row.op);
+  return {names.begin(), names.end()};
+}
+
+INSTANTIATE_TEST_SUITE_P(All, OpTable, testing::ValuesIn(ops_of_table()), [](const auto& info) { return info.param; });
+
+TEST(OpTableItself, EveryOpHasTwentyRows) {
+  std::map<std::string, int> rows;
+  for (const OpCase& row : op_cases()) ++rows[row.op];
+  for (const auto& [op, count] : rows) EXPECT_GE(count, 20) << op;
+
+  const auto header = std::filesystem::path(__FILE__).parent_path().parent_path() / "include/pastiche/ops.h";
+  std::ifstream file(header);
+  ASSERT_TRUE(file) << header;
+  const std::regex declaration(R"(^(?:Var|BatchStats) (\w+)\()");
+  int declared = 0;
+  for (std::string line; std::getline(file, line);) {
+    std::smatch match;
+    if (!std::regex_search(line, match, declaration)) continue;
+    ++declared;
+    EXPECT_TRUE(rows.contains(match[1])) << match[1] << " of ops.h has no row";
+  }
+  EXPECT_GT(declared, 30) << "ops.h was not understood";
+}
+
+TEST(OpTableItself, RowsHaveNamesOfTheirOwn) {
+  std::set<std::string> names;
+  for (const OpCase& row : op_cases()) EXPECT_TRUE(names.insert(row.name()).second) << row.name() << " stands there twice";
+}
+
+TEST(OpTableItself, EveryKernelIsLaunched) {
+  TracedBackend traced(make_backend("cpu"));
+  for (const OpCase& row : op_cases()) {
+    Execution e(traced, row, DType::f32, Fill::reals);
+    e.forward();
+    if (row.differentiable) e.gradients(Fill::reals, CreateGraph::no);
+  }
+  static constexpr const char* kernels[] = {
+#define PASTICHE_KERNEL(name, parameters, arguments) #name,
+#include "pastiche/kernels.def"
+#undef PASTICHE_KERNEL
+  };
+  for (const char* kernel : kernels) EXPECT_TRUE(traced.stats().contains(kernel)) << kernel << " was not launched";
+}
+
+// A result of zeros proves little.
+TEST(OpTableItself, ExactRowsAreNotMostlyZero) {
+  for (const OpCase& row : op_cases()) {
+    if (row.bound > 0 || row.many_zeros) continue;
+    Execution e(backend("reference"), row, DType::f32, Fill::integers);
+    std::size_t zeros = 0, all = 0;
+    for (const Var& y : e.forward()) {
+      const std::vector<double> values = host_values(y.value());
+      zeros += static_cast<std::size_t>(std::count(values.begin(), values.end(), 0.0));
+      all += values.size();
+    }
+    EXPECT_TRUE(zeros <= 1 || zeros * 10 <= all * 3) << row.name() << ": " << zeros << " zeros of " << all;
+  }
+}
+
+}  // namespace
+}  // namespace pastiche
