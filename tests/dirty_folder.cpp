@@ -375,6 +375,12 @@ std::vector<File> broken_pictures() {
   return files;
 }
 
+TemporaryFolder::TemporaryFolder() {
+  std::string pattern = (fs::temp_directory_path() / "pastiche-XXXXXX").string();
+  if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("can't make " + pattern);
+  path_ = pattern;
+}
+
 Folder make_folder(const fs::path& root) {
   Folder folder;
   fs::create_directories(root / "sub" / "a.png");  // a folder named like a picture
@@ -402,7 +408,7 @@ Folder make_folder(const fs::path& root) {
   fs::create_symlink("plain0.png", root / "link.png");
   folder.good.push_back("link.png");
   fs::create_directory_symlink(".", root / "loop");
-  fs::create_directory_symlink("../..", root / "sub" / "loop-up");
+  fs::create_directory_symlink("..", root / "sub" / "loop-up");
   fs::create_symlink("self.png", root / "self.png");
   fs::create_symlink("nowhere", root / "dangling.png");
   ::mkfifo((root / "b.png").c_str(), 0666);

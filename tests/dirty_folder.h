@@ -61,6 +61,20 @@ struct File {
 std::vector<File> unusual_pictures();  // must decode
 std::vector<File> broken_pictures();   // must be refused with a reason
 
+// A new empty folder, removed with all it holds.
+class TemporaryFolder {
+ public:
+  TemporaryFolder();
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
 struct Folder {
   std::vector<std::string> good;
   std::vector<std::string> bad;

@@ -46,7 +46,8 @@ Tensor make_values(Backend& backend, const Shape& shape, DType dtype, Fill fill,
   for (std::size_t i = 0; i < data.size(); ++i) {
     const double u = uniform_from(philox4x32({.seed = key}, 0, i / 4).word[i % 4]);
     const auto [row, channel] = std::div(static_cast<std::int64_t>(i), channels);
-    data[i] = static_cast<float>((fill == Fill::reals ? real_value : integer_value)(values, u, row, channel));
+    const double value = (fill == Fill::integers ? integer_value : real_value)(values, u, row, channel);
+    data[i] = static_cast<float>(fill == Fill::magnitudes ? std::abs(value) : value);
   }
   switch (dtype) {
     case DType::f64: return Tensor::from_host(backend, shape, std::vector<double>(data.begin(), data.end()).data());

@@ -55,6 +55,7 @@ struct OpCase {
   std::vector<Input> inputs = {};
   std::function<Outputs(const OpRun&)> run;
   double bound = 0;            // relative L2 error in f32 (bf16: 1e-2); 0: exact, no bit differs on integers
+  double floor = 0;            // absolute error an element may have besides, where results saturate or cancel to zero
   bool bf16 = true;            // the row exists in bf16 too
   bool differentiable = true;  // then run returns one Var
   bool twice = false;          // its gradient is differentiated too
@@ -65,7 +66,8 @@ struct OpCase {
 
 const std::vector<OpCase>& op_cases();
 
-enum class Fill { integers, reals };
+// magnitudes: of the reals. What sums come to without cancellation, and so what their rounding errors are relative to.
+enum class Fill { integers, reals, magnitudes };
 
 // The i-th input of a row, the same values on every backend (in bf16 the reals are cut to it).
 Tensor make_input(Backend&, const OpCase&, std::size_t i, DType, Fill);

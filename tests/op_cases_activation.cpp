@@ -22,13 +22,13 @@ void add_activation_cases(std::vector<OpCase>& cases) {
     cases.push_back({.op = "tanh_grad", .inputs = {any, any}, .run = [](const OpRun& r) { return tanh_grad(r[0], r[1]); },
                      .bound = 1e-6, .twice = true});
     cases.push_back({.op = "tanh", .detail = "wide", .inputs = {{s, Values::wide}}, .run = [](const OpRun& r) { return tanh(r[0]); },
-                     .bound = 1e-6});
+                     .bound = 1e-6, .floor = 1.2e-7});
     cases.push_back({.op = "sigmoid", .inputs = {any}, .run = [](const OpRun& r) { return sigmoid(r[0]); }, .bound = 1e-6,
                      .twice = true});
     cases.push_back({.op = "sigmoid_grad", .inputs = {any, any}, .run = [](const OpRun& r) { return sigmoid_grad(r[0], r[1]); },
                      .bound = 1e-6, .twice = true});
     cases.push_back({.op = "sigmoid", .detail = "wide", .inputs = {{s, Values::wide}},
-                     .run = [](const OpRun& r) { return sigmoid(r[0]); }, .bound = 1e-6});
+                     .run = [](const OpRun& r) { return sigmoid(r[0]); }, .bound = 1e-6, .floor = 1.2e-7});
   }
   using Kind = Activation::Kind;
   const std::pair<Activation, const char*> activations[] = {{{.kind = Kind::identity}, "identity"},

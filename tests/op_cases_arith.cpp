@@ -88,7 +88,7 @@ void add_shape_cases(std::vector<OpCase>& cases) {
                      .run = [=](const OpRun& r) { return channel_broadcast(r[0], s); }});
     cases.push_back({.op = "flatten", .inputs = {{s}}, .run = [](const OpRun& r) { return flatten(r[0]); }});
   }
-  const Shape pictures[] = {{1, 2, 3, 1}, {2, 8, 8, 3}, {1, 9, 7, 4}, {3, 4, 10, 1}, {1, 28, 28, 1}, {2, 5, 6, 33}, {1, 11, 11, 16}};
+  const Shape pictures[] = {{1, 4, 7, 1}, {2, 8, 8, 3}, {1, 9, 7, 4}, {3, 4, 10, 1}, {1, 28, 28, 1}, {2, 5, 6, 33}, {1, 11, 11, 16}};
   for (const Shape& s : pictures) {
     for (const std::int64_t less : {0, 1, 3}) {
       const std::int64_t h = std::max<std::int64_t>(s[1] - less, 1), w = std::max<std::int64_t>(s[2] - 2 * less, 1);

@@ -1,2 +1,492 @@
 #include <gtest/gtest.h>
-TEST(X,Y){}
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <numeric>
+#include <set>
+
+#include <nlohmann/json.hpp>
+
+#include "data/idx.h"
+#include "dirty_folder.h"
+#include "pastiche/data.h"
+#include "pastiche/error.h"
+#include "pastiche/image.h"
+
+namespace pastiche {
+namespace {
+
+namespace fs = std::filesystem;
+using dirty::big_endian;
+using dirty::Bytes;
+using dirty::bytes_of;
+using dirty::join;
+using dirty::TemporaryFolder;
+
+const fs::path test_data = fs::path(PASTICHE_TEST_DIR) / "data";
+
+template <class Body>
+std::string refusal(ExitCode code, Body body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
+    return error.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
+}
+
+Image picture(const Dataset& data, std::int64_t index) {
+  Image image{data.height(), data.width(), data.channels(), {}};
+  image.pixels.resize(data.picture_bytes());
+  data.read(index, image.pixels.data());
+  return image;
+}
+
+Image noise(int height, int width, int channels, unsigned seed) {
+  Image image{height, width, channels, {}};
+  image.pixels.resize(std::size_t(height) * width * channels);
+  for (auto& value : image.pixels) value = static_cast<std::uint8_t>((seed = seed * 1664525 + 1013904223) >> 24);
+  return image;
+}
+
+Bytes idx_images(int count, int height, int width) {
+  return join({big_endian(0x803), big_endian(count), big_endian(height), big_endian(width),
+               Bytes(std::size_t(count) * height * width, std::byte{3})});
+}
+
+TEST(Data, OpensIdxFolder) {
+  const auto data = open_dataset(test_data / "fashion");
+  EXPECT_EQ(data->name(), "fashion");
+  EXPECT_EQ(std::tuple(data->size(), data->height(), data->width(), data->channels()), std::tuple(1000, 28, 28, 1));
+  ASSERT_EQ(data->labels().size(), 1000u);
+  EXPECT_EQ(std::set<int>(data->labels().begin(), data->labels().end()).size(), 10u);
+  EXPECT_TRUE(data->skipped().empty());
+  const Image image = picture(*data, 999);
+  EXPECT_GT(std::accumulate(image.pixels.begin(), image.pixels.end(), 0), 1000);
+}
+
+TEST(Data, PlainGzipAndManyMembersAreOne) {
+  const TemporaryFolder folder;
+  const Bytes images = idx_images(5, 3, 4);
+  const Bytes half(images.begin(), images.begin() + 30);
+  const Bytes rest(images.begin() + 30, images.end());
+  dirty::write(folder / "plain", images);
+  dirty::write(folder / "one.gz", dirty::gzip(images));
+  dirty::write(folder / "two.gz", join({dirty::gzip(half), dirty::gzip({}), dirty::gzip(rest)}));
+  const auto plain = open_dataset(folder / "plain");
+  EXPECT_EQ(plain->name(), "plain");
+  EXPECT_EQ(open_dataset(folder / "one.gz")->fingerprint(), plain->fingerprint());
+  EXPECT_EQ(open_dataset(folder / "two.gz")->fingerprint(), plain->fingerprint());
+  EXPECT_EQ(open_dataset(folder / "two.gz")->name(), "two");
+  EXPECT_EQ(plain->fingerprint().size(), 64u);
+}
+
+TEST(Data, ResizesAndConvertsIdx) {
+  const fs::path path = test_data / "fashion";
+  const auto plain = open_dataset(path);
+  const auto data = open_dataset(path, {.height = 32, .width = 40, .channels = 3});
+  EXPECT_EQ(picture(*data, 7), convert(fit(picture(*plain, 7), 32, 40), 3));
+  EXPECT_EQ(data->fingerprint(), plain->fingerprint());
+}
+
+TEST(Data, PrefersTheTrainingSet) {
+  const TemporaryFolder folder;
+  dirty::write(folder / "t10k-images-idx3-ubyte", idx_images(2, 3, 3));
+  EXPECT_EQ(open_dataset(folder.path())->size(), 2);
+  dirty::write(folder / "train-images-idx3-ubyte.gz", dirty::gzip(idx_images(4, 3, 3)));
+  dirty::write(folder / "train-labels-idx1-ubyte", join({big_endian(0x801), big_endian(4), Bytes(4)}));
+  EXPECT_EQ(open_dataset(folder.path())->size(), 4);
+  EXPECT_EQ(open_dataset(folder.path())->labels(), std::vector<int>(4, 0));
+  EXPECT_TRUE(open_dataset(folder / "t10k-images-idx3-ubyte")->labels().empty());
+  dirty::write(folder / "train-labels-idx1-ubyte", join({big_endian(0x801), big_endian(3), Bytes(3)}));
+  const std::string reason = refusal(ExitCode::bad_data, [&] { open_dataset(folder.path()); });
+  EXPECT_NE(reason.find("3 labels"), std::string::npos) << reason;
+}
+
+TEST(Data, RefusesBadIdx) {
+  const Bytes good = idx_images(5, 3, 4);
+  const Bytes zipped = dirty::gzip(good);
+  const auto header = [](std::uint32_t magic, std::uint32_t n, std::uint32_t h, std::uint32_t w, std::size_t bytes) {
+    return join({big_endian(magic), big_endian(n), big_endian(h), big_endian(w), Bytes(bytes)});
+  };
+  const Bytes zeros(std::size_t{100} << 20);
+  Bytes bad_crc = zipped;
+  bad_crc[bad_crc.size() - 6] ^= std::byte{1};
+  const std::vector<std::pair<std::string, Bytes>> files{
+      {"empty", {}},
+      {"two bytes", Bytes(2)},
+      {"magic", header(0x01000803, 1, 2, 2, 4)},
+      {"text", bytes_of("not an IDX file at all")},
+      {"signed bytes", header(0x903, 1, 2, 2, 4)},
+      {"floats", header(0xd03, 1, 2, 2, 16)},
+      {"labels", join({big_endian(0x801), big_endian(4), Bytes(4)})},
+      {"four dimensions", header(0x804, 1, 2, 2, 4)},
+      {"cut in header", Bytes(good.begin(), good.begin() + 11)},
+      {"no pictures", header(0x803, 0, 2, 2, 0)},
+      {"no rows", header(0x803, 2, 0, 2, 0)},
+      {"one byte short", Bytes(good.begin(), good.end() - 1)},
+      {"one byte over", join({good, Bytes(1)})},
+      {"count over file", header(0x803, 1000, 2, 2, 4)},
+      {"overflow", header(0x803, 0xffffffff, 0xffffffff, 0xffffffff, 4)},
+      {"overflow to small", header(0x803, 1u << 31, 1u << 31, 4, 4)},
+      {"wide", header(0x803, 1, 1, 65536, 65536)},
+      {"5 GiB", header(0x803, 5, 1 << 15, 1 << 15, 4)},
+      {"gzip of nothing", dirty::gzip({})},
+      {"gzip cut in half", Bytes(zipped.begin(), zipped.begin() + static_cast<std::ptrdiff_t>(zipped.size() / 2))},
+      {"gzip cut at its end", Bytes(zipped.begin(), zipped.end() - 1)},
+      {"gzip header only", Bytes(zipped.begin(), zipped.begin() + 10)},
+      {"gzip CRC", bad_crc},
+      {"gzip then garbage", join({zipped, bytes_of("garbage")})},
+      {"gzip then cut member", join({zipped, Bytes(zipped.begin(), zipped.begin() + 12)})},
+      {"gzip one byte over", dirty::gzip(join({good, Bytes(1)}))},
+      {"gzip bomb", dirty::gzip(join({good, zeros}))},
+      {"gzip that claims 1 GB", dirty::gzip(header(0x803, 1000, 1000, 1000, 100))},
+  };
+  for (const auto& [name, bytes] : files) {
+    SCOPED_TRACE(name);
+    EXPECT_NE(refusal(ExitCode::bad_data, [&bytes = bytes] { parse_idx(bytes, 3); }), "");
+  }
+  EXPECT_EQ(parse_idx(good, 3).shape, (std::vector<std::int64_t>{5, 3, 4}));
+  for (std::size_t size = 0; size < zipped.size(); ++size) {
+    EXPECT_THROW(parse_idx(std::span(zipped).first(size), 3), Error) << size;
+  }
+}
+
+TEST(Data, OpensPictureFolder) {
+  const auto data = open_dataset(test_data / "emoji32");
+  EXPECT_EQ(data->name(), "emoji32");
+  EXPECT_EQ(std::tuple(data->size(), data->height(), data->width(), data->channels()), std::tuple(257, 32, 32, 3));
+  EXPECT_TRUE(data->labels().empty());
+  EXPECT_TRUE(data->skipped().empty());  // COPYRIGHT is nobody's picture
+  EXPECT_EQ(picture(*data, 0), read_picture(test_data / "emoji32" / "emoji_u0023_20e3.png"));
+  const auto strict = open_dataset(test_data / "emoji32" / "", {.strict = true});
+  EXPECT_EQ(strict->name(), "emoji32");
+  EXPECT_EQ(strict->fingerprint(), data->fingerprint());
+}
+
+TEST(Data, NamesAreFitForFolders) {
+  const TemporaryFolder folder;
+  for (const auto& [name, expected] : std::vector<std::pair<std::string, std::string>>{
+           {"my cats & dogs", "my-cats---dogs"}, {"a\nb", "a-b"}, {"...", "data"}, {std::string(90, 'x'), std::string(40, 'x')}}) {
+    fs::create_directory(folder / name);
+    dirty::write(folder / name / "a.png", dirty::make_png({}));
+    EXPECT_EQ(open_dataset(folder / name)->name(), expected);
+  }
+}
+
+TEST(Data, AsksForASizeWherePicturesDiffer) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 4; ++i) dirty::write(folder / ("a" + std::to_string(i) + ".png"), encode_png(noise(8, 8, 3, i)));
+  EXPECT_EQ(open_dataset(folder.path())->height(), 8);
+  const Image tall = noise(20, 10, 3, 9);
+  dirty::write(folder / "b.png", encode_png(tall));
+  const std::string reason = refusal(ExitCode::bad_data, [&] { open_dataset(folder.path()); });
+  EXPECT_NE(reason.find("--size"), std::string::npos) << reason;
+  const auto data = open_dataset(folder.path(), {.height = 6, .width = 5});
+  EXPECT_EQ(picture(*data, 4), fit(tall, 6, 5));
+  // A broken file of another size is no reason to ask.
+  Bytes broken = encode_png(tall);
+  broken.resize(broken.size() - 100);
+  dirty::write(folder / "b.png", broken);
+  EXPECT_EQ(open_dataset(folder.path())->skipped().size(), 1u);
+  EXPECT_EQ(open_dataset(folder.path())->size(), 4);
+  EXPECT_NE(refusal(ExitCode::bad_data, [&] { open_dataset(folder.path(), {.strict = true}); }).find("b.png"),
+            std::string::npos);
+}
+
+TEST(Data, ChannelsFollowThePictures) {
+  const TemporaryFolder folder;
+  dirty::write(folder / "a.png", dirty::make_png({.color = PNG_COLOR_TYPE_GRAY}));
+  dirty::write(folder / "b.png", dirty::make_png({.color = PNG_COLOR_TYPE_GRAY_ALPHA}));
+  EXPECT_EQ(open_dataset(folder.path())->channels(), 1);
+  const dirty::PngSpec rgba{.color = PNG_COLOR_TYPE_RGB_ALPHA};
+  dirty::write(folder / "c.png", dirty::make_png(rgba));
+  EXPECT_EQ(open_dataset(folder.path())->channels(), 3);
+  const auto composed = open_dataset(folder.path(), {.background = {9, 8, 7}});
+  EXPECT_EQ(picture(*composed, 2), convert(dirty::png_pixels(rgba), 3, {9, 8, 7}));
+  EXPECT_EQ(picture(*open_dataset(folder.path(), {.channels = 4}), 2), dirty::png_pixels(rgba));
+  EXPECT_EQ(open_dataset(folder.path(), {.channels = 1})->channels(), 1);
+  // The only colour picture turns out broken: what remains is gray.
+  Bytes broken = dirty::make_png(rgba);
+  broken.resize(broken.size() - 20);
+  dirty::write(folder / "c.png", broken);
+  const auto gray = open_dataset(folder.path());
+  EXPECT_EQ(gray->channels(), 1);
+  EXPECT_EQ(picture(*gray, 0).pixels.size(), 13u * 9u);
+}
+
+TEST(Data, RefusesWhatIsNoData) {
+  const TemporaryFolder folder;
+  fs::create_directory(folder / "empty");
+  ::mkfifo((folder / "fifo").c_str(), 0666);
+  dirty::write(folder / "picture.png", dirty::make_png({}));
+  for (const char* name : {"empty", "absent", "fifo", "picture.png"}) {
+    EXPECT_NE(refusal(ExitCode::bad_data, [&] { open_dataset(folder / name); }), "") << name;
+    if (std::string(name) == "picture.png") continue;
+    EXPECT_NE(refusal(ExitCode::bad_data, [&] { check_dataset(folder / name); }), "") << name;
+  }
+  for (const DataOptions& options : {DataOptions{.height = 8}, DataOptions{.height = -1, .width = -1},
+                                     DataOptions{.channels = 2}, DataOptions{.height = 70000, .width = 8}}) {
+    refusal(ExitCode::usage, [&] { open_dataset(folder.path(), options); });
+  }
+}
+
+TEST(Data, RefusesAFolderThatIsMostlyBroken) {
+  const TemporaryFolder folder;
+  dirty::write(folder / "a.png", dirty::make_png({}));
+  dirty::write(folder / "b.png", Bytes(10));
+  EXPECT_EQ(open_dataset(folder.path())->size(), 1);
+  dirty::write(folder / "c.png", Bytes(10));
+  EXPECT_NE(refusal(ExitCode::bad_data, [&] { open_dataset(folder.path()); }).find("2 of 3"), std::string::npos);
+  fs::remove(folder / "a.png");
+  refusal(ExitCode::bad_data, [&] { open_dataset(folder.path()); });
+}
+
+TEST(Data, SurvivesADirtyFolder) {
+  const TemporaryFolder temporary;
+  const dirty::Folder folder = dirty::make_folder(temporary.path());
+  EXPECT_GE(folder.bad.size(), 50u);
+  const DataOptions options{.height = 16, .width = 16};
+  const auto data = open_dataset(temporary.path(), options);
+  std::vector<std::string> skipped;
+  for (const SkippedFile& file : data->skipped()) {
+    skipped.push_back(file.file);
+    EXPECT_FALSE(file.reason.empty()) << file.file;
+    EXPECT_EQ(file.reason.find('\n'), std::string::npos) << file.reason;
+  }
+  EXPECT_EQ(skipped, folder.bad);
+  EXPECT_EQ(data->size(), static_cast<std::int64_t>(folder.good.size()));
+  EXPECT_EQ(data->channels(), 3);
+  refusal(ExitCode::bad_data, [&] { open_dataset(temporary.path(), {.height = 16, .width = 16, .strict = true}); });
+
+  const DatasetReport report = check_dataset(temporary.path(), options);
+  EXPECT_EQ(report.usable, data->size());
+  ASSERT_EQ(report.unusable.size(), skipped.size());
+  for (std::size_t i = 0; i < skipped.size(); ++i) EXPECT_EQ(report.unusable[i].file, skipped[i]);
+  const std::string text = to_text(report);
+  EXPECT_NE(text.find("new\\nline.png"), std::string::npos);
+  const auto json = nlohmann::json::parse(to_json(report));
+  EXPECT_EQ(json["usable"], report.usable);
+  EXPECT_EQ(json["unusable"].size(), skipped.size());
+
+  // Read one by one instead of decoded when opened: what decodes gives the same pixels, what doesn't says so.
+  const auto lazy = open_dataset(temporary.path(), {.height = 16, .width = 16, .cache_bytes = 0});
+  std::int64_t decoded = 0;
+  for (std::int64_t i = 0; i < lazy->size(); ++i) {
+    try {
+      const Image image = picture(*lazy, i);
+      EXPECT_EQ(image, picture(*data, decoded));
+      ++decoded;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::bad_data);
+    }
+  }
+  EXPECT_EQ(decoded, data->size());
+}
+
+TEST(Data, NoticesFilesThatChangeLater) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 3; ++i) dirty::write(folder / (std::to_string(i) + ".png"), encode_png(noise(8, 8, 3, i)));
+  const auto cached = open_dataset(folder.path());
+  const auto lazy = open_dataset(folder.path(), {.cache_bytes = 0});
+  EXPECT_EQ(cached->fingerprint(), lazy->fingerprint());
+  fs::resize_file(folder / "1.png", 50);
+  fs::remove(folder / "2.png");
+  EXPECT_NO_THROW(picture(*cached, 2));
+  EXPECT_NO_THROW(picture(*lazy, 0));
+  for (const int index : {1, 2}) refusal(ExitCode::bad_data, [&] { picture(*lazy, index); });
+}
+
+TEST(Data, FingerprintCoversNamesAndContents) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 3; ++i) dirty::write(folder / (std::to_string(i) + ".png"), encode_png(noise(8, 8, 3, i)));
+  const std::string before = open_dataset(folder.path())->fingerprint();
+  dirty::write(folder / "notes.txt", bytes_of("changes nothing"));
+  EXPECT_EQ(open_dataset(folder.path())->fingerprint(), before);
+  EXPECT_EQ(open_dataset(folder.path(), {.height = 4, .width = 4})->fingerprint(), before);
+  fs::rename(folder / "1.png", folder / "3.png");
+  const std::string renamed = open_dataset(folder.path())->fingerprint();
+  EXPECT_NE(renamed, before);
+  dirty::write(folder / "3.png", encode_png(noise(8, 8, 3, 99)));
+  EXPECT_NE(open_dataset(folder.path())->fingerprint(), renamed);
+}
+
+TEST(Data, CheckFindsDuplicates) {
+  const TemporaryFolder folder;
+  const Image image = noise(8, 8, 3, 1);
+  dirty::write(folder / "a.png", encode_png(image));
+  dirty::write(folder / "b.png", encode_png(image));
+  const Image other = noise(8, 8, 3, 2);
+  dirty::write(folder / "c.png", encode_png(other));
+  dirty::write(folder / "d.png", encode_png(other, {{"note", "the same pixels in another file"}}));
+  dirty::write(folder / "e.png", encode_png(noise(8, 8, 3, 3)));
+  const DatasetReport report = check_dataset(folder.path());
+  ASSERT_EQ(report.duplicates.size(), 2u);
+  EXPECT_TRUE(report.duplicates[0].same_bytes);
+  EXPECT_EQ(report.duplicates[0].files, (std::vector<std::string>{"a.png", "b.png"}));
+  EXPECT_FALSE(report.duplicates[1].same_bytes);
+  EXPECT_EQ(report.duplicates[1].files, (std::vector<std::string>{"c.png", "d.png"}));
+  EXPECT_EQ(report.sizes, (std::map<std::string, std::int64_t>{{"8x8", 5}}));
+  EXPECT_EQ(report.modes, (std::map<std::string, std::int64_t>{{"png rgb 8-bit", 5}}));
+  EXPECT_NE(to_text(report).find("same bytes: 'a.png' 'b.png'"), std::string::npos) << to_text(report);
+}
+
+TEST(Data, ChecksIdx) {
+  const DatasetReport report = check_dataset(test_data / "fashion");
+  EXPECT_EQ(std::pair(report.files, report.usable), std::pair(std::int64_t{1000}, std::int64_t{1000}));
+  EXPECT_EQ(report.labels.size(), 10u);
+  EXPECT_EQ(nlohmann::json::parse(to_json(report))["sizes"]["28x28"], 1000);
+  const TemporaryFolder folder;
+  dirty::write(folder / "same", idx_images(3, 2, 2));
+  EXPECT_EQ(check_dataset(folder / "same").duplicates.at(0).files, (std::vector<std::string>{"#0", "#1", "#2"}));
+  dirty::write(folder / "broken", Bytes(7));
+  const DatasetReport broken = check_dataset(folder / "broken");
+  EXPECT_EQ(broken.usable, 0);
+  EXPECT_EQ(broken.unusable.size(), 1u);
+}
+
+// Pictures of 2x3 whose pixels tell their index; it throws when asked for `bad`.
+class CountingData final : public Dataset {
+ public:
+  explicit CountingData(std::int64_t size, std::int64_t bad = -1) : Dataset("counting"), bad_(bad) {
+    size_ = size;
+    height_ = 2;
+    width_ = 3;
+    channels_ = 1;
+  }
+  void read(std::int64_t index, std::uint8_t* out) const override {
+    if (index == bad_) throw Error(ExitCode::bad_data, "this one is bad");
+    for (int i = 0; i < 6; ++i) out[i] = static_cast<std::uint8_t>(6 * index + i);
+  }
+
+ private:
+  std::int64_t bad_;
+};
+
+std::vector<Batch> batches(const Dataset& data, const LoaderOptions& options, int count) {
+  BatchLoader loader(data, options);
+  std::vector<Batch> result;
+  for (int i = 0; i < count; ++i) result.push_back(loader.next());
+  return result;
+}
+
+bool equal(const Batch& a, const Batch& b) { return a.pixels == b.pixels && a.indices == b.indices; }
+
+TEST(Loader, OrderDependsOnTheSeedAlone) {
+  const CountingData data(37);
+  LoaderOptions options{.batch = 8, .seed = 5, .threads = 1, .mirror = MirrorMode::random};
+  const std::vector<Batch> expected = batches(data, options, 40);
+  for (int threads = 1; threads <= 8; ++threads) {
+    for (const int prefetch : {1, 4, 9}) {
+      options.threads = threads;
+      options.prefetch = prefetch;
+      const std::vector<Batch> again = batches(data, options, 40);
+      EXPECT_TRUE(std::equal(expected.begin(), expected.end(), again.begin(), equal)) << threads << " " << prefetch;
+    }
+  }
+  options.seed = 6;
+  EXPECT_FALSE(equal(batches(data, options, 1)[0], expected[0]));
+}
+
+TEST(Loader, StartsAtAnyStep) {
+  const CountingData data(37);
+  LoaderOptions options{.batch = 8, .seed = 5, .threads = 3, .mirror = MirrorMode::random};
+  const std::vector<Batch> expected = batches(data, options, 20);
+  for (int start = 0; start < 15; ++start) {
+    options.start_step = start;
+    const std::vector<Batch> later = batches(data, options, 5);
+    EXPECT_TRUE(std::equal(later.begin(), later.end(), expected.begin() + start, equal)) << start;
+  }
+}
+
+TEST(Loader, EveryEpochIsAPermutationOfItsOwn) {
+  const CountingData data(37);
+  std::vector<std::int64_t> order;
+  for (const Batch& batch : batches(data, {.batch = 10, .seed = 1}, 37)) {
+    order.insert(order.end(), batch.indices.begin(), batch.indices.end());
+    for (int j = 0; j < 10; ++j) EXPECT_EQ(batch.pixels[6 * j], static_cast<std::uint8_t>(6 * batch.indices[j]));
+  }
+  std::set<std::vector<std::int64_t>> epochs;
+  for (int epoch = 0; epoch < 10; ++epoch) {
+    std::vector<std::int64_t> one(order.begin() + 37 * epoch, order.begin() + 37 * (epoch + 1));
+    epochs.insert(one);
+    std::sort(one.begin(), one.end());
+    for (int i = 0; i < 37; ++i) EXPECT_EQ(one[i], i);
+  }
+  EXPECT_EQ(epochs.size(), 10u);
+  // Every picture is about as often at every position: chi squared of 5 x 5 over 5,000 epochs, 24 degrees of freedom.
+  const CountingData five(5);
+  std::array<std::array<int, 5>, 5> seen{};
+  for (const Batch& batch : batches(five, {.batch = 5}, 5000)) {
+    for (int j = 0; j < 5; ++j) ++seen[j][batch.indices[j]];
+  }
+  double chi_squared = 0;
+  for (const auto& row : seen) {
+    for (const int count : row) chi_squared += (count - 1000.0) * (count - 1000.0) / 1000;
+  }
+  EXPECT_LT(chi_squared, 43);  // p = 0.01
+}
+
+TEST(Loader, MirrorsAboutHalf) {
+  const CountingData data(37);
+  int mirrored = 0;
+  for (const Batch& batch : batches(data, {.batch = 37, .mirror = MirrorMode::random}, 40)) {
+    for (int j = 0; j < 37; ++j) {
+      const std::uint8_t* pixels = batch.pixels.data() + 6 * j;
+      const auto first = static_cast<std::uint8_t>(6 * batch.indices[j]);
+      const bool turned = pixels[0] != first;
+      const std::vector<int> order = turned ? std::vector<int>{2, 1, 0, 5, 4, 3} : std::vector<int>{0, 1, 2, 3, 4, 5};
+      for (int i = 0; i < 6; ++i) EXPECT_EQ(pixels[i], static_cast<std::uint8_t>(first + order[i]));
+      mirrored += turned;
+    }
+  }
+  EXPECT_NEAR(mirrored, 740, 80);
+}
+
+TEST(Loader, PassesErrorsOn) {
+  const CountingData data(10, 3);
+  BatchLoader loader(data, {.batch = 5, .threads = 4});
+  int given = 0;
+  try {
+    for (; given < 3; ++given) loader.next();
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "this one is bad");
+  }
+  EXPECT_LT(given, 2);  // the bad one is in the first epoch of two batches
+  EXPECT_THROW(loader.next(), Error);
+}
+
+TEST(Loader, EndsAtAnyTime) {
+  const CountingData data(37);
+  for (int i = 0; i < 200; ++i) {
+    BatchLoader loader(data, {.batch = 4, .threads = 1 + i % 8, .prefetch = 1 + i % 3});
+    for (int j = 0; j < i % 5; ++j) loader.next();
+  }
+}
+
+TEST(Loader, RefusesBadOptions) {
+  const CountingData data(10);
+  for (const LoaderOptions& options : {LoaderOptions{.batch = 11}, LoaderOptions{.batch = 0}, LoaderOptions{.batch = 2, .threads = 0},
+                                       LoaderOptions{.batch = 2, .start_step = -1}, LoaderOptions{.batch = 2, .prefetch = 0}}) {
+    refusal(ExitCode::usage, [&] { BatchLoader loader(data, options); });
+  }
+}
+
+TEST(Loader, FeedsRealPictures) {
+  const auto data = open_dataset(test_data / "emoji32");
+  for (const Batch& batch : batches(*data, {.batch = 64, .threads = 4}, 12)) {
+    for (int j = 0; j < 64; ++j) {
+      const Image image = picture(*data, batch.indices[j]);
+      ASSERT_EQ(std::memcmp(image.pixels.data(), batch.pixels.data() + j * data->picture_bytes(), image.pixels.size()), 0);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pastiche

@@ -20,19 +20,7 @@ namespace fs = std::filesystem;
 using dirty::Bytes;
 using dirty::JpegSpec;
 using dirty::PngSpec;
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = (fs::temp_directory_path() / "pastiche-XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TemporaryFolder() { fs::remove_all(path_); }
-  fs::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  fs::path path_;
-};
+using dirty::TemporaryFolder;
 
 Image pattern(int height, int width, int channels) {
   Image image{height, width, channels, {}};

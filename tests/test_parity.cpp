@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <span>
 
 #include "pastiche/checkpoint.h"
 #include "pastiche/config.h"

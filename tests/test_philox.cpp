@@ -1,10 +1,10 @@
-// kernels/philox.h: the published vectors, and how near its polynomials come to a math library.
+// philox.h: the published vectors, and how near its polynomials come to a math library.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <numbers>
 
-#include "../kernels/philox.h"
+#include "pastiche/philox.h"
 
 namespace pastiche {
 namespace {

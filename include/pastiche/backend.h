@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "../../kernels/philox.h"
+#include "pastiche/philox.h"
 #include "pastiche/tensor.h"
 
 namespace pastiche {

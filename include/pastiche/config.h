@@ -108,8 +108,8 @@ bool is_color(const std::string&);
 bool is_name(const std::string&);  // or empty
 
 struct Channels {
-  bool accepts(int channels) const { return channels == 0 || channels == 1 || channels == 3; }
-  std::string expected() const { return "1 (gray), 3 (colour) or 0 (as the data)"; }
+  bool accepts(int channels) const { return channels == 0 || channels == 1 || channels == 3 || channels == 4; }
+  std::string expected() const { return "1 (gray), 3 (colour), 4 (with alpha) or 0 (as the data)"; }
 };
 
 }  // namespace option
@@ -120,13 +120,13 @@ struct Channels {
 template <class Config, class Visitor>
 void visit_options(Config& config, Visitor&& visit) {
   using namespace option;
-  visit("model", config.model, OneOf{{"dcgan"}}, "architecture");
+  visit("model", config.model, OneOf{{"dcgan", "article"}}, "architecture");
   visit("data", config.data, Any{}, "folder of pictures, or IDX file (.gz too), to learn from");
   visit("out", config.out, Any{}, "folder that run folders are made in");
   visit("name", config.name, Form{is_name, "letters, digits, '.', '_' and '-'"},
         "name of the run folder after its number; empty: from model and data");
   visit("size", config.size, Sides{4, 4096}, "pixels a side, or WIDTHxHEIGHT; auto: as the data");
-  visit("channels", config.channels, Channels{}, "1 gray, 3 colour, 0: as the data");
+  visit("channels", config.channels, Channels{}, "1 gray, 3 colour, 4 with alpha, 0: as the data");
   visit("background", config.background, Form{is_color, "six hexadecimal digits such as ffffff"},
         "colour behind transparent pictures, RRGGBB");
   visit("mirror", config.mirror, Any{}, "also show every picture mirrored left to right");
@@ -166,7 +166,7 @@ void visit_options(Config& config, Visitor&& visit) {
   visit("grid", config.grid, Form{is_grid, "COLUMNSxROWS, each 1 to 64"}, "pictures in a sample grid");
   visit("log-format", config.log_format, OneOf{{"text", "json"}}, "progress for people or for programs");
 
-  visit("device", config.device, Any{}, "auto, cpu, cuda, cuda:N, simt or reference");
+  visit("device", config.device, Any{}, "auto, cpu or reference");
   visit("threads", config.threads, Range{0, 4096}, "threads of the CPU backend; 0: one a core");
   visit("seed", config.seed, Range{0, 9007199254740991}, "same seed, same result");
 }

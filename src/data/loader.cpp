@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "../../kernels/philox.h"
+#include "pastiche/philox.h"
 #include "pastiche/data.h"
 #include "pastiche/error.h"
 

@@ -137,12 +137,14 @@ void check_characters(std::string_view toml, const std::string& source) {
   for (; at < toml.size(); ++at) {
     const std::string_view rest = toml.substr(at);
     if (closing.empty()) {
-      if (plain.find(rest[0]) == plain.npos) {
+      const bool is_quote = rest[0] == '"' || rest[0] == '\'';
+      const bool inside_word = at > line_begin && std::string_view("\t =.").find(toml[at - 1]) == std::string_view::npos;
+      if (plain.find(rest[0]) == plain.npos || (is_quote && inside_word)) {
         std::size_t length = 1;
         while (length < rest.size() && (static_cast<unsigned char>(rest[length]) & 0xc0) == 0x80) ++length;
         throw Error(ExitCode::bad_data,
-                    fmt::format("{}:{}:{}: unexpected {}: expected lines such as batch = 64 or loss = \"minimax\"", source,
-                                line, at - line_begin + 1, quote(rest.substr(0, length))));
+                    fmt::format("{}:{}:{}: unexpected {}: expected lines such as batch = 64 or loss = \"minimax\"",
+                                source, line, at - line_begin + 1, quote(rest.substr(0, length))));
       }
       for (std::string_view opening : {"\"\"\"", "'''", "\"", "'", "#"}) {
         if (!rest.starts_with(opening)) continue;
@@ -223,7 +225,9 @@ void parse_config(std::string_view toml, const std::string& source, TrainConfig&
   try {
     table = toml::parse(toml);
   } catch (const toml::parse_error& error) {
-    fail_at(source, error.source(), std::string(error.description()));
+    std::string why(error.description());  // may hold a piece of the file, line breaks and all
+    std::ranges::replace_if(why, [](unsigned char c) { return c < 32 || c == 127; }, ' ');
+    fail_at(source, error.source(), why);
   }
   // The table is sorted by key; the first mistake in the file is the one to show.
   std::vector<std::pair<const toml::key*, const toml::node*>> entries;

@@ -83,9 +83,10 @@ void CpuBackend::bias_act_grad(Tensor& dx, Tensor& dbias, const Tensor& dy, cons
   Scratch<double> sums(*this, walk.channels());
   with_float(y, [&]<class T>(T) {
     with_activation(p, [&, gradient = dy.data<T>(), value = y.data<T>(), to = dx.mutable_data<T>()](auto act) {
-      channel_sums<1>(*this, threads_, walk, sums, [=](std::int64_t i, std::int64_t, std::int64_t, float* terms) {
-        terms[0] = act(load(gradient, i), load(value, i));
-        store(to, i, terms[0]);
+      channel_sums<1>(*this, threads_, walk, sums, [=](std::int64_t i, std::int64_t, std::int64_t) {
+        const float d = act(load(gradient, i), load(value, i));
+        store(to, i, d);
+        return Terms{d};
       });
     });
   });

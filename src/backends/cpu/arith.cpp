@@ -104,7 +104,7 @@ void CpuBackend::sum(Tensor& y, const Tensor& x, int axis) {
     if (view.outer == 1 && view.inner <= 16 * tile) {
       Scratch<double> sums(*this, view.inner);
       channel_sums<1>(*this, threads_, Walk(view.extent, view.inner), sums,
-                      [=](std::int64_t i, std::int64_t, std::int64_t, float* terms) { terms[0] = load(from, i); });
+                      [=](std::int64_t i, std::int64_t, std::int64_t) { return Terms{load(from, i)}; });
       for (std::int64_t i = 0; i < view.inner; ++i) store(to, i, static_cast<float>(sums[i]));
       return;
     }

@@ -21,7 +21,7 @@ class Walk {
     if (from == Phases::none) return;
     n_ = spatial[0], h_ = spatial[1] / 2, w_ = spatial[2] / 2;
     wide_ = from == Phases::inner ? 2 * channels_ : channels_;
-    lines_ = n_ * 2 * h_;
+    lines_ = n_ * h_;
   }
 
   std::int64_t channels() const { return channels_; }
@@ -36,15 +36,17 @@ class Walk {
       for (std::int64_t at = begin; at < end; at += wide_) body(at, at, std::min(wide_, end - at));
       return;
     }
-    const std::int64_t n = l / (2 * h_), i = l % 2, h = l % (2 * h_) / 2, y = l * 2 * w_ * channels_;
-    const std::int64_t k = channels_;
+    const std::int64_t n = l / h_, h = l % h_, k = channels_, y = l * 4 * w_ * k, y_row = 2 * w_ * k;
     if (from_ == Phases::inner) {  // the phases j = 0 and 1 lie side by side in x as in y
-      const std::int64_t x = (n * h_ + h) * w_ * 4 * k + i * 2 * k;
-      for (std::int64_t w = 0; w < w_; ++w) body(x + w * 4 * k, y + w * 2 * k, 2 * k);
+      for (std::int64_t w = 0; w < w_; ++w) {
+        const std::int64_t x = (l * w_ + w) * 4 * k;
+        body(x, y + w * 2 * k, 2 * k);
+        body(x + 2 * k, y + y_row + w * 2 * k, 2 * k);
+      }
     } else {
-      for (std::int64_t j = 0; j < 2; ++j) {
-        const std::int64_t x = (((2 * i + j) * n_ + n) * h_ + h) * w_ * k;
-        for (std::int64_t w = 0; w < w_; ++w) body(x + w * k, y + (2 * w + j) * k, k);
+      for (std::int64_t f = 0; f < 4; ++f) {
+        const std::int64_t x = ((f * n_ + n) * h_ + h) * w_ * k, to = y + f / 2 * y_row + f % 2 * k;
+        for (std::int64_t w = 0; w < w_; ++w) body(x + w * k, to + w * 2 * k, k);
       }
     }
   }
@@ -67,9 +69,14 @@ class Walk {
   std::int64_t n_ = 0, h_ = 0, w_ = 0;
 };
 
-// sums[s * channels + c] = the sum over x of terms[s], where term(ix, iy, j, terms) is called for each element of each piece:
-// its places in x and y, its place in the piece. A line is summed in f32, lines in double. How lines are put together follows
-// from the shape alone, so any number of threads gives the same bits.
+// Two sums for each channel, of terms a and b of each element, or one of a alone.
+struct Terms {
+  float a, b = 0;
+};
+
+// sums[c] = the sum of a, sums[channels + c] = the sum of b over the elements of channel c, for Terms = term(ix, iy, j): an
+// element's places in x and y, and its place in the piece. A line is summed in f32, lines in double. How lines are put together
+// follows from the shape alone, so any number of threads gives the same bits.
 template <int S, class Term>
 void channel_sums(Backend& backend, int threads, const Walk& walk, double* sums, Term term) {
   const std::int64_t channels = walk.channels(), wide = walk.wide(), lines = walk.lines();
@@ -87,9 +94,9 @@ void channel_sums(Backend& backend, int threads, const Walk& walk, double* sums,
       walk.line(l, [=](std::int64_t x, std::int64_t y, std::int64_t width) {
 #pragma omp simd
         for (std::int64_t j = 0; j < width; ++j) {
-          float terms[S];
-          term(x + j, y + j, j, terms);
-          for (int s = 0; s < S; ++s) sum[s * wide + j] += terms[s];
+          const Terms terms = term(x + j, y + j, j);
+          sum[j] += terms.a;
+          if constexpr (S == 2) sum[wide + j] += terms.b;
         }
       });
       for (int s = 0; s < S; ++s) {

@@ -11,10 +11,10 @@ void CpuBackend::bce_logits(Tensor& loss, const Tensor& x, double target) {
   double sum = 0;
   with_float(x, [&]<class T>(T) {
     channel_sums<1>(*this, threads_, Walk(n, 1), &sum,
-                    [=, from = x.data<T>()](std::int64_t i, std::int64_t, std::int64_t, float* terms) {
+                    [=, from = x.data<T>()](std::int64_t i, std::int64_t, std::int64_t) {
                       const float v = load(from, i);
                       const float part = v > 0.0f ? std::fma(-t, v, v) : -t * v;  // max(v, 0) - v t
-                      terms[0] = part + log1p_of(exp_of(-std::fabs(v)));
+                      return Terms{part + log1p_of(exp_of(-std::fabs(v)))};
                     });
   });
   *loss.mutable_data<float>() = static_cast<float>(sum / static_cast<double>(n));

@@ -22,10 +22,9 @@ void CpuBackend::norm_stats(Tensor& mean, Tensor& var, const Tensor& x) {
       return static_cast<float>(sum / static_cast<double>(samples));
     });
     channel_sums<2>(*this, threads_, walk, sums,
-                    [=, center = shift.get()](std::int64_t i, std::int64_t, std::int64_t j, float* terms) {
+                    [=, center = shift.get()](std::int64_t i, std::int64_t, std::int64_t j) {
                       const float d = load(from, i) - center[j];
-                      terms[0] = d;
-                      terms[1] = d * d;
+                      return Terms{d, d * d};
                     });
   });
   for (std::int64_t c = 0; c < channels; ++c) {
@@ -77,11 +76,10 @@ void CpuBackend::norm_act_grad(Tensor& dx, Tensor& dgamma, Tensor& dbeta, const 
   with_float(x, [&]<class T>(T) {
     const T *const input = x.data<T>(), *const gradient = dy.data<T>();
     T* const to = dx.mutable_data<T>();
-    channel_sums<2>(*this, threads_, walk, sums, [=](std::int64_t ix, std::int64_t iy, std::int64_t j, float* terms) {
+    channel_sums<2>(*this, threads_, walk, sums, [=](std::int64_t ix, std::int64_t iy, std::int64_t j) {
       const float d = load(input, ix) - means[j], out = load(gradient, iy);
       const float g = std::fma(d, scales[j], shifts[j]) > 0.0f ? out : slope * out;
-      terms[0] = g;
-      terms[1] = g * d;
+      return Terms{g, g * d};
     });
     const double count = static_cast<double>(walk.elements() / channels);
     walk.spread(constants, [&](std::int64_t c) { return static_cast<float>(-ga[c] * inverse(c) * sums[c] / count); });

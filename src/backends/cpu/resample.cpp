@@ -26,20 +26,28 @@ void CpuBackend::upsample(Tensor& y, const Tensor& x, std::int64_t factor) {
 
 void CpuBackend::upsample_grad(Tensor& dx, const Tensor& dy, std::int64_t factor) {
   const std::int64_t rows = dx.shape()[0] * dx.shape()[1], w = dx.shape()[2], c = dx.shape()[3];
+  constexpr std::int64_t tile = 64;  // channels
   with_float(dx, [&]<class T>(T) {
-    for_items(threads_, rows, w * c * factor * factor,
-              [=, from = dy.data<T>(), to = dx.mutable_data<T>()](std::int64_t row) {
-                for (std::int64_t i = 0; i < w; ++i) {
-                  const T* const block = from + (row * factor * w + i) * factor * c;
-                  for (std::int64_t j = 0; j < c; ++j) {
-                    float sum = 0;
-                    for (std::int64_t a = 0; a < factor; ++a) {
-                      for (std::int64_t b = 0; b < factor; ++b) sum += load(block, (a * factor * w + b) * c + j);
-                    }
-                    store(to, (row * w + i) * c + j, sum);
-                  }
-                }
-              });
+    const T* const from = dy.data<T>();
+    T* const to = dx.mutable_data<T>();
+    for_items(threads_, rows, w * c * factor * factor, [=](std::int64_t row) {
+      for (std::int64_t i = 0; i < w; ++i) {
+        const T* const block = from + (row * factor * w + i) * factor * c;
+        for (std::int64_t begin = 0; begin < c; begin += tile) {
+          const std::int64_t width = std::min(tile, c - begin);
+          float sums[tile] = {};
+          for (std::int64_t a = 0; a < factor; ++a) {
+            for (std::int64_t b = 0; b < factor; ++b) {
+              const T* const pixel = block + (a * factor * w + b) * c + begin;
+#pragma omp simd
+              for (std::int64_t j = 0; j < width; ++j) sums[j] += load(pixel, j);
+            }
+          }
+#pragma omp simd
+          for (std::int64_t j = 0; j < width; ++j) store(to, (row * w + i) * c + begin + j, sums[j]);
+        }
+      }
+    });
   });
 }
 

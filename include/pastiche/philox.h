@@ -80,7 +80,8 @@ PASTICHE_HOST_DEVICE inline SinCos sincos_turns(float t) {
   const float turn = t - 0.25f * static_cast<float>(static_cast<int>(fmaf(t, 4.0f, 0.5f)));  // in [-1/8, 1/8]
   const float a = 6.28318531f * turn;
   const float a2 = a * a;
-  float s = fmaf(a2, -1.0f / 5040.0f, 1.0f / 120.0f);
+  float s = fmaf(a2, 1.0f / 362880.0f, -1.0f / 5040.0f);
+  s = fmaf(a2, s, 1.0f / 120.0f);
   s = fmaf(a2, s, -1.0f / 6.0f);
   s = fmaf(a2 * a, s, a);
   float c = fmaf(a2, 1.0f / 40320.0f, -1.0f / 720.0f);

@@ -1,0 +1,310 @@
+// The program as its users meet it: exit codes, messages of one line, signals, files that are whole or absent.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "pastiche/checkpoint.h"
+#include "pastiche/files.h"
+#include "pastiche/image.h"
+
+namespace pastiche {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+const std::string emoji = std::string(PASTICHE_TEST_DIR) + "/data/emoji32";
+const std::string fashion = std::string(PASTICHE_TEST_DIR) + "/data/fashion";
+const std::string small = " --size 16 --ngf 4 --ndf 4 --nz 8 --batch 8 --grid 2x2 --threads 2 --seed 7 ";
+
+struct Finished {
+  int code;  // of the process; 128 + n where signal n ended it
+  std::string out, err;
+};
+
+std::string text_of(const fs::path& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+class Cli : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / ("pastiche-cli-" + std::to_string(getpid()));
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  // Runs `pastiche ARGUMENTS` in the test's folder, through the shell.
+  Finished run(const std::string& arguments) const {
+    const std::string command = "cd " + folder_.string() + " && exec timeout 120 " PASTICHE_PROGRAM " " + arguments + " >out 2>err </dev/null";
+    const int status = std::system(command.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), text_of(folder_ / "out"), text_of(folder_ / "err")};
+  }
+
+  // Expects this exit code and one line on stderr that holds `words`, and nothing left behind.
+  void expect_error(const std::string& arguments, int code, const std::string& words) const {
+    const Finished f = run(arguments);
+    EXPECT_EQ(f.code, code) << arguments << "\n" << f.err;
+    EXPECT_EQ(f.out, "") << arguments;
+    EXPECT_EQ(std::count(f.err.begin(), f.err.end(), '\n'), 1) << arguments << "\n" << f.err;
+    EXPECT_NE(f.err.find(words), std::string::npos) << arguments << "\n" << f.err;
+    EXPECT_FALSE(fs::exists(folder_ / "runs")) << arguments;
+  }
+
+  fs::path write(const std::string& name, std::string_view text) const {
+    write_file_atomically(folder_ / name, text);
+    return folder_ / name;
+  }
+
+  fs::path only_run(const std::string& out = "runs") const {
+    std::vector<fs::path> runs;
+    for (const auto& entry : fs::directory_iterator(folder_ / out)) runs.push_back(entry.path());
+    EXPECT_EQ(runs.size(), 1u);
+    return runs.at(0);
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(Cli, HelpOpensWithTwoExamples) {
+  for (const std::string command : {"", "train", "generate", "inspect", "data", "data check", "eval", "doctor"}) {
+    const Finished f = run(command + " --help");
+    EXPECT_EQ(f.code, 0) << command;
+    const std::size_t examples = f.out.find("Examples:"), usage = f.out.find("Usage:");
+    ASSERT_NE(examples, std::string::npos) << command;
+    EXPECT_LT(examples, usage) << command;
+    const std::size_t first = f.out.find("  pastiche ", examples);
+    EXPECT_LT(f.out.find("  pastiche ", first + 1), usage) << command;
+  }
+}
+
+TEST_F(Cli, UsageErrorsNameTheNearestOption) {
+  expect_error("train --bacth 3", 2, "did you mean --batch?");
+  expect_error("trian", 2, "did you mean train?");
+  expect_error("generate --sead 3", 2, "did you mean --seeds?");
+  expect_error("train --batch 0 --data " + emoji, 2, "--batch");
+  expect_error("train --batch many --data " + emoji, 2, "--batch");
+  expect_error("train dcgna --data " + emoji, 2, "dcgan");
+  expect_error("train --size 0 --data " + emoji, 2, "size");
+  expect_error("train --size -5 --data " + emoji, 2, "size");
+  expect_error("train --size 100000 --data " + emoji, 2, "size");
+  expect_error("train --time soon --data " + emoji, 2, "time");
+  expect_error("train", 2, "--data");
+  expect_error("train --batch 300 --data " + emoji, 2, "250 pictures");
+  expect_error("train --device warp --data " + emoji, 5, "reference");
+  expect_error("", 2, "subcommand");
+}
+
+TEST_F(Cli, ConfigErrorsNameLineAndKey) {
+  expect_error("train --config " + write("a.toml", "data = \"x\"\nbacth = 3\n").string(), 3, "batch");
+  expect_error("train --config " + write("b.toml", "batch = \"many\"\n").string(), 3, "batch");
+  expect_error("train --config absent.toml", 4, "absent.toml");
+}
+
+TEST_F(Cli, BadData) {
+  fs::create_directories(folder_ / "empty");
+  fs::create_directories(folder_ / "texts");
+  write("texts/a.txt", "no picture");
+  fs::create_directories(folder_ / "broken");
+  write("broken/a.png", "\x89PNG\r\n\x1a\n");
+  ASSERT_EQ(mkfifo((folder_ / "broken/b.png").c_str(), 0600), 0);
+  fs::create_directories(folder_ / "broken/c.png");
+  expect_error("train --data absent", 4, "absent");
+  expect_error("train --size 16 --data empty", 3, "empty");
+  expect_error("train --size 16 --data texts", 3, "texts");
+  expect_error("train --size 16 --data broken", 3, "broken");
+  expect_error("train --data " + write("lying.idx", std::string("\0\0\x08\x03\0\0\xff\xff\0\0\0\x1c\0\0\0\x1c", 16)).string(), 3, "lying.idx");
+  const Finished check = run("data check broken --json");
+  EXPECT_EQ(check.code, 3) << check.err;
+  EXPECT_EQ(json::parse(check.out)["unusable"].size(), 2u) << check.out;
+  EXPECT_EQ(run("data check " + emoji).code, 0);
+}
+
+TEST_F(Cli, UnwritablePlaces) {
+  write("file", "");
+  const Finished f = run("train --steps 1 --data " + emoji + small + "--out file/runs");
+  EXPECT_EQ(f.code, 4) << f.err;
+  EXPECT_NE(f.err.find("file/runs"), std::string::npos) << f.err;
+  // A full disk: no file of this process may grow beyond some kilobytes.
+  const std::string command = "cd " + folder_.string() + " && (ulimit -f 64; trap '' XFSZ; exec " PASTICHE_PROGRAM " train --steps 3 --ngf 64 --size 16 "
+                              "--batch 8 --threads 2 --data " + emoji + ") >out 2>err";
+  const int status = std::system(command.c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 4) << text_of(folder_ / "err");
+  for (const auto& entry : fs::recursive_directory_iterator(folder_ / "runs")) {
+    EXPECT_EQ(entry.path().string().find(".tmp"), std::string::npos) << entry.path();
+    EXPECT_NE(entry.path().extension(), ".safetensors") << "a checkpoint that could not be written whole";
+  }
+}
+
+TEST_F(Cli, TrainGenerateAndMakeAgain) {
+  const Finished f = run("train --steps 4 --data " + emoji + small);
+  ASSERT_EQ(f.code, 0) << f.err;
+  const fs::path run_folder = only_run();
+  EXPECT_EQ(run_folder.filename(), "00000-dcgan-emoji32");
+  for (const char* name : {"config.toml", "run.json", "stats.jsonl", "model.safetensors", "report.html", "reals.png", "samples/000000.png",
+                           "samples/000004.png", "ckpt/000004.safetensors"}) {
+    EXPECT_TRUE(fs::exists(run_folder / name)) << name;
+  }
+  EXPECT_EQ(json::parse(text_of(run_folder / "run.json"))["status"], "finished");
+  std::ifstream stats(run_folder / "stats.jsonl");
+  std::string line;
+  for (int step = 1; step <= 4; ++step) {
+    ASSERT_TRUE(std::getline(stats, line));
+    const json j = json::parse(line);
+    EXPECT_EQ(j["step"], step);
+    for (const char* key : {"kimg", "loss_g", "loss_d", "d_real", "d_fake", "ms"}) EXPECT_TRUE(j[key].is_number()) << key;
+  }
+  const std::string model = (run_folder / "model.safetensors").string();
+
+  ASSERT_EQ(run("generate " + model + " --seeds 0-2,9 -o pictures").code, 0);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "pictures"), {}), 4);
+  const fs::path picture = folder_ / "pictures/seed000009.png";
+  const Finished again = run("generate --from pictures/seed000009.png -o again.png");
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_EQ(read_file(folder_ / "again.png"), read_file(picture));
+  ASSERT_EQ(run("generate " + model + " --grid 3x2 -o grid.png").code, 0);
+  EXPECT_EQ(read_picture(folder_ / "grid.png").width, 3 * 16 + 4 * 2);
+  ASSERT_EQ(run("generate --from grid.png -o grid2.png").code, 0);
+  EXPECT_EQ(read_file(folder_ / "grid2.png"), read_file(folder_ / "grid.png"));
+  ASSERT_EQ(run("generate " + model + " --interpolate 3 --seeds 0-2 -o morph.png").code, 0);
+  EXPECT_TRUE(probe_picture(read_file(folder_ / "morph.png")).animated);
+  ASSERT_EQ(run("generate " + model + " --interpolate 3 --seeds 0-2 -o morph.gif").code, 0);
+
+  const Finished inspected = run("inspect pictures/seed000009.png --json");
+  EXPECT_EQ(json::parse(inspected.out)["text"]["Seeds"], "9");
+  EXPECT_EQ(json::parse(run("inspect " + model + " --json").out)["metadata"]["pastiche"]["model"]["name"], "dcgan");
+  EXPECT_EQ(json::parse(run("inspect " + run_folder.string() + " --json").out)["kind"], "run");
+  EXPECT_EQ(run("inspect " + emoji).code, 0);
+  EXPECT_EQ(run("inspect " + (run_folder / "ckpt/000004.safetensors").string()).code, 0);
+
+  const Finished rerun = run("train --config " + (run_folder / "config.toml").string() + " --out second");
+  ASSERT_EQ(rerun.code, 0) << rerun.err;
+  EXPECT_EQ(read_file(only_run("second") / "model.safetensors"), read_file(model));
+
+  const Finished eval = run("eval " + model + " --data " + emoji + " --count 64 --json");
+  ASSERT_EQ(eval.code, 0) << eval.err;
+  EXPECT_GT(json::parse(eval.out)["swd"], 0);
+  EXPECT_EQ(json::parse(eval.out)["pictures"], 64);
+}
+
+TEST_F(Cli, BadModelFiles) {
+  ASSERT_EQ(run("train --steps 1 --data " + emoji + small + "--out trained").code, 0);
+  const fs::path run_folder = only_run("trained");
+  const std::vector<std::byte> model = read_file(run_folder / "model.safetensors");
+  write_file_atomically(folder_ / "cut.safetensors", std::span(model).first(model.size() / 2));
+  expect_error("generate cut.safetensors", 4, "cut.safetensors");
+  expect_error("generate absent.safetensors", 4, "absent.safetensors");
+  expect_error("generate " + (run_folder / "ckpt/000001.safetensors").string(), 4, "checkpoint");
+  SafetensorsFile file = parse_safetensors(model);
+  std::fill(file.tensors.front().bytes.begin(), file.tensors.front().bytes.end(), std::byte{0xff});
+  write_file_atomically(folder_ / "nan.safetensors", serialize_safetensors(file));
+  expect_error("generate nan.safetensors", 4, "NaN");
+  file.metadata["pastiche"] = file.metadata["pastiche"].replace(file.metadata["pastiche"].find("dcgan"), 5, "stgan");
+  write_file_atomically(folder_ / "other.safetensors", serialize_safetensors(file));
+  expect_error("generate other.safetensors", 4, "stgan");
+  expect_error("train --resume absent", 4, "absent");
+  const fs::path checkpoint = run_folder / "ckpt/000001.safetensors";
+  const std::vector<std::byte> whole = read_file(checkpoint);
+  write_file_atomically(checkpoint, std::span(whole).first(whole.size() - 10));
+  expect_error("train --resume " + run_folder.string(), 4, "000001.safetensors");
+}
+
+TEST_F(Cli, DivergenceStopsWithItsOwnCode) {
+  const Finished f = run("train --steps 2000 --snap 100000 --lr-g 1 --lr-d 1 --beta1 0 --l2 10 --data " + emoji + small);
+  EXPECT_EQ(f.code, 7) << f.err;
+  EXPECT_NE(f.err.find("not finite at step"), std::string::npos) << f.err;
+  EXPECT_EQ(json::parse(text_of(only_run() / "run.json"))["status"], "diverged");
+  EXPECT_TRUE(fs::is_empty(only_run() / "ckpt"));
+}
+
+// Starts a training, sends the signal once some steps are done, and returns how it ended.
+int interrupted(const fs::path& folder, const std::string& arguments, int signal) {
+  const pid_t child = fork();
+  if (child == 0) {
+    const std::string command = "cd " + folder.string() + " && exec " PASTICHE_PROGRAM " " + arguments + " >out 2>err";
+    execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+    _exit(127);
+  }
+  const auto steps = [&] {
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(folder / "runs", ignored)) {
+      const std::string stats = text_of(entry.path() / "stats.jsonl");
+      if (std::count(stats.begin(), stats.end(), '\n') >= 3) return true;
+    }
+    return false;
+  };
+  for (int i = 0; i < 6000 && !steps(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  kill(child, signal);
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+TEST_F(Cli, SignalsSaveAndResumeGivesTheSameBytes) {
+  const std::string arguments = "train --steps 60 --data " + emoji + small;
+  ASSERT_EQ(run(arguments + "--out whole").code, 0);
+  const std::vector<std::byte> whole = read_file(only_run("whole") / "model.safetensors");
+  for (const int signal : {SIGINT, SIGTERM}) {
+    fs::remove_all(folder_ / "runs");
+    ASSERT_EQ(interrupted(folder_, arguments, signal), 128 + signal) << text_of(folder_ / "err");
+    EXPECT_NE(text_of(folder_ / "err").find("pastiche train --resume"), std::string::npos);
+    EXPECT_EQ(json::parse(text_of(only_run() / "run.json"))["status"], "stopped");
+    const Finished resumed = run("train --resume " + only_run().string());
+    ASSERT_EQ(resumed.code, 0) << resumed.err;
+    EXPECT_EQ(read_file(only_run() / "model.safetensors"), whole);
+  }
+}
+
+TEST_F(Cli, KilledOutrightResumesToTheSameBytes) {
+  const std::string arguments = "train --steps 60 --snap 2 --data " + emoji + small;
+  ASSERT_EQ(run(arguments + "--out whole").code, 0);
+  ASSERT_EQ(interrupted(folder_, arguments, SIGKILL), -SIGKILL);
+  const Finished resumed = run("train --resume " + only_run().string());
+  ASSERT_EQ(resumed.code, 0) << resumed.err;
+  EXPECT_EQ(read_file(only_run() / "model.safetensors"), read_file(only_run("whole") / "model.safetensors"));
+}
+
+TEST_F(Cli, TwoTrainingsDoNotShareARunFolder) {
+  ASSERT_EQ(run("train --steps 2 --data " + emoji + small).code, 0);
+  const RunLock held(only_run());
+  const Finished f = run("train --resume " + only_run().string());
+  EXPECT_EQ(f.code, 1) << f.err;
+  EXPECT_NE(f.err.find(std::to_string(getpid())), std::string::npos) << "names the process that holds it: " << f.err;
+}
+
+TEST_F(Cli, ResumeTakesNoOtherSettingsAndRefusesOtherData) {
+  fs::create_directories(folder_ / "pictures");
+  for (const auto& entry : fs::directory_iterator(emoji)) {
+    if (entry.path().extension() == ".png" && entry.path().filename().string() < "emoji_u1f4") fs::copy(entry.path(), folder_ / "pictures");
+  }
+  ASSERT_EQ(run("train --steps 2 --data pictures" + small).code, 0);
+  const std::string folder = only_run().string();
+  const Finished with_flag = run("train --batch 4 --resume " + folder);
+  EXPECT_EQ(with_flag.code, 2);
+  EXPECT_NE(with_flag.err.find("--batch"), std::string::npos) << with_flag.err;
+  fs::remove(fs::directory_iterator(folder_ / "pictures")->path());
+  const Finished other_data = run("train --resume " + folder);
+  EXPECT_EQ(other_data.code, 3) << other_data.err;
+}
+
+TEST_F(Cli, DoctorChecksATrainingStep) {
+  const Finished f = run("doctor");
+  EXPECT_EQ(f.code, 0) << f.err;
+  EXPECT_NE(f.out.find("oneDNN"), std::string::npos) << f.out;
+}
+
+}  // namespace
+}  // namespace pastiche
