@@ -17,7 +17,10 @@ namespace {
 namespace fs = std::filesystem;
 
 int samples_of(int color) {
-  return color == PNG_COLOR_TYPE_RGB ? 3 : color == PNG_COLOR_TYPE_RGB_ALPHA ? 4 : color == PNG_COLOR_TYPE_GRAY_ALPHA ? 2 : 1;
+  return color == PNG_COLOR_TYPE_RGB          ? 3
+         : color == PNG_COLOR_TYPE_RGB_ALPHA  ? 4
+         : color == PNG_COLOR_TYPE_GRAY_ALPHA ? 2
+                                              : 1;
 }
 
 // A pattern that differs between neighbours and channels.
@@ -26,7 +29,9 @@ int png_sample(const PngSpec& spec, int y, int x, int channel) {
   return (spec.depth == 16 ? x * 4000 + y * 777 + channel * 13001 : x * 20 + y * 13 + channel * 50) & mask;
 }
 
-std::uint8_t palette_sample(int index, int channel) { return static_cast<std::uint8_t>(index * (37 + 54 * channel) + 5); }
+std::uint8_t palette_sample(int index, int channel) {
+  return static_cast<std::uint8_t>(index * (37 + 54 * channel) + 5);
+}
 std::uint8_t palette_alpha(int index) { return static_cast<std::uint8_t>(index < 3 ? 100 * index : 255); }
 
 Bytes zlib_compress(const Bytes& bytes) {
@@ -45,8 +50,8 @@ Bytes png_header(std::uint32_t width, std::uint32_t height, int depth, int color
 
 // A PNG of 8-bit gray, 4x4, whose compressed data holds `rows` bytes.
 Bytes png_with_rows(std::size_t rows) {
-  return join({png_header(4, 4, 8, PNG_COLOR_TYPE_GRAY), png_chunk("IDAT", zlib_compress(Bytes(rows))),
-               png_chunk("IEND", {})});
+  return join(
+      {png_header(4, 4, 8, PNG_COLOR_TYPE_GRAY), png_chunk("IDAT", zlib_compress(Bytes(rows))), png_chunk("IEND", {})});
 }
 
 std::size_t position(const Bytes& bytes, std::string_view text) {
@@ -163,7 +168,8 @@ Bytes make_png(const PngSpec& spec) {
     }
   }
   std::vector<png_bytep> rows;
-  for (int y = 0; y < spec.height; ++y) rows.push_back(pixels.data() + std::ptrdiff_t{y} * spec.width * samples * sample_bytes);
+  for (int y = 0; y < spec.height; ++y)
+    rows.push_back(pixels.data() + std::ptrdiff_t{y} * spec.width * samples * sample_bytes);
   png_write_image(png, rows.data());
   png_write_end(png, nullptr);
   png_destroy_write_struct(&png, &info);
@@ -211,7 +217,8 @@ Image jpeg_pixels(const JpegSpec& spec) {
     for (int x = 0; x < spec.width; ++x) {
       const int red = 255 * x / (spec.width - 1);
       const int green = 255 * y / (spec.height - 1);
-      for (const int value : {red, spec.space == JCS_GRAYSCALE ? red : green, spec.space == JCS_GRAYSCALE ? red : 128}) {
+      for (const int value :
+           {red, spec.space == JCS_GRAYSCALE ? red : green, spec.space == JCS_GRAYSCALE ? red : 128}) {
         image.pixels.push_back(static_cast<std::uint8_t>(value));
       }
     }
@@ -251,7 +258,8 @@ Bytes make_jpeg(const JpegSpec& spec) {
   }
   jpeg_start_compress(&jpeg, TRUE);
   if (spec.orientation != 0) {
-    const Bytes marker = join({bytes_of(std::string_view("Exif\0\0", 6)), exif(spec.orientation, spec.orientation % 2)});
+    const Bytes marker =
+        join({bytes_of(std::string_view("Exif\0\0", 6)), exif(spec.orientation, spec.orientation % 2)});
     jpeg_write_marker(&jpeg, JPEG_APP0 + 1, reinterpret_cast<const JOCTET*>(marker.data()),
                       static_cast<unsigned>(marker.size()));
   }
@@ -290,6 +298,7 @@ Bytes make_jpeg(const JpegSpec& spec) {
 std::vector<File> unusual_pictures() {
   const Bytes png = make_png({});
   const Bytes jpeg = make_jpeg({});
+  static const Bytes bomb = zlib_compress(Bytes(std::size_t{100} << 20));
   std::vector<File> files{
       {"adam7.png", make_png({.adam7 = true})},
       {"palette1.png", make_png({.color = PNG_COLOR_TYPE_PALETTE, .depth = 1})},
@@ -298,10 +307,8 @@ std::vector<File> unusual_pictures() {
       {"rgba16.png", make_png({.color = PNG_COLOR_TYPE_RGB_ALPHA, .depth = 16})},
       {"ancillary-crc.png", after_header(png, changed(png_chunk("tEXt", bytes_of("a")), 9, 'b'))},
       {"too-much-idat.png", png_with_rows(200)},
-      {"bomb-iccp.png", after_header(png, png_chunk("iCCP", join({bytes_of(std::string_view("p\0\0", 3)),
-                                                                  zlib_compress(Bytes(100 << 20))})))},
-      {"bomb-ztxt.png", after_header(png, png_chunk("zTXt", join({bytes_of(std::string_view("k\0\0", 3)),
-                                                                  zlib_compress(Bytes(100 << 20))})))},
+      {"bomb-iccp.png", after_header(png, png_chunk("iCCP", join({bytes_of(std::string_view("p\0\0", 3)), bomb})))},
+      {"bomb-ztxt.png", after_header(png, png_chunk("zTXt", join({bytes_of(std::string_view("k\0\0", 3)), bomb})))},
       {"trailing.png", join({png, Bytes(1000)})},
       {"palette-index.png", join({png_header(4, 4, 8, PNG_COLOR_TYPE_PALETTE), png_chunk("PLTE", Bytes(6)),
                                   png_chunk("IDAT", zlib_compress(Bytes(20, std::byte{0}))), png_chunk("IEND", {})})},
@@ -339,17 +346,25 @@ std::vector<File> broken_pictures() {
       {"no-iend.png", cut(png, png.size() - 12)},
       {"crc-ihdr.png", changed(png, 29, std::to_integer<int>(png[29]) ^ 1)},
       {"crc-idat.png", changed(png, png.size() - 13, std::to_integer<int>(png[png.size() - 13]) ^ 1)},
-      {"zlib-error.png", join({png_header(4, 4, 8, 0), png_chunk("IDAT", Bytes(20, std::byte{0x55})), png_chunk("IEND", {})})},
+      {"zlib-error.png",
+       join({png_header(4, 4, 8, 0), png_chunk("IDAT", Bytes(20, std::byte{0x55})), png_chunk("IEND", {})})},
       {"too-little-idat.png", png_with_rows(7)},
       {"no-idat.png", join({png_header(4, 4, 8, 0), png_chunk("IEND", {})})},
       {"0x0.png", join({png_header(0, 0, 8, 2), png_chunk("IDAT", zlib_compress({})), png_chunk("IEND", {})})},
-      {"65535x65535.png", join({png_header(65535, 65535, 8, 6), png_chunk("IDAT", zlib_compress(Bytes(1000))), png_chunk("IEND", {})})},
-      {"7000x7000-claimed.png", join({png_header(7000, 7000, 8, 6), png_chunk("IDAT", zlib_compress(Bytes(1000))), png_chunk("IEND", {})})},
+      {"65535x65535.png",
+       join({png_header(65535, 65535, 8, 6), png_chunk("IDAT", zlib_compress(Bytes(1000))), png_chunk("IEND", {})})},
+      {"7000x7000-claimed.png",
+       join({png_header(7000, 7000, 8, 6), png_chunk("IDAT", zlib_compress(Bytes(1000))), png_chunk("IEND", {})})},
       {"2g-side.png", join({png_header(0x80000000u, 1, 8, 6), png_chunk("IEND", {})})},
-      {"depth-3.png", join({png_header(4, 4, 3, 0), png_chunk("IDAT", zlib_compress(Bytes(20))), png_chunk("IEND", {})})},
-      {"rgb-depth-4.png", join({png_header(4, 4, 4, 2), png_chunk("IDAT", zlib_compress(Bytes(60))), png_chunk("IEND", {})})},
-      {"color-type-5.png", join({png_header(4, 4, 8, 5), png_chunk("IDAT", zlib_compress(Bytes(60))), png_chunk("IEND", {})})},
-      {"missing-plte.png", join({cut(palette, plte), Bytes(palette.begin() + static_cast<std::ptrdiff_t>(plte) + 12 + 768, palette.end())})},
+      {"depth-3.png",
+       join({png_header(4, 4, 3, 0), png_chunk("IDAT", zlib_compress(Bytes(20))), png_chunk("IEND", {})})},
+      {"rgb-depth-4.png",
+       join({png_header(4, 4, 4, 2), png_chunk("IDAT", zlib_compress(Bytes(60))), png_chunk("IEND", {})})},
+      {"color-type-5.png",
+       join({png_header(4, 4, 8, 5), png_chunk("IDAT", zlib_compress(Bytes(60))), png_chunk("IEND", {})})},
+      {"missing-plte.png",
+       join(
+           {cut(palette, plte), Bytes(palette.begin() + static_cast<std::ptrdiff_t>(plte) + 12 + 768, palette.end())})},
       {"chunk-length.png", changed(png, idat - 4, 0x7f)},
       {"text.png", bytes_of("this is not a picture\n")},
       {"gif.gif", bytes_of("GIF89a\1\0\1\0")},
@@ -362,7 +377,8 @@ std::vector<File> broken_pictures() {
       {"12-bit.jpg", changed(jpeg, frame + 4, 12)},
       {"lossless.jpg", changed(jpeg, frame + 1, 0xc3)},
       {"0x0.jpg", changed(changed(changed(changed(jpeg, frame + 5, 0), frame + 6, 0), frame + 7, 0), frame + 8, 0)},
-      {"65500x65500.jpg", changed(changed(changed(changed(jpeg, frame + 5, 0xff), frame + 6, 0xdc), frame + 7, 0xff), frame + 8, 0xdc)},
+      {"65500x65500.jpg",
+       changed(changed(changed(changed(jpeg, frame + 5, 0xff), frame + 6, 0xdc), frame + 7, 0xff), frame + 8, 0xdc)},
       {"500-scans.jpg", make_jpeg({.repeated_scans = 500})},
       {"components-200.jpg", changed(jpeg, frame + 9, 200)},
       {"no-quantization.jpg", changed(jpeg, position(jpeg, "\xff\xdb") + 1, 0xe9)},
@@ -370,7 +386,8 @@ std::vector<File> broken_pictures() {
   for (int eighth = 1; eighth < 8; ++eighth) {
     files.push_back({"cut-" + std::to_string(eighth) + ".png", cut(png, png.size() * eighth / 8)});
     files.push_back({"cut-" + std::to_string(eighth) + ".jpg", cut(jpeg, jpeg.size() * eighth / 8)});
-    files.push_back({"cut-" + std::to_string(eighth) + "-progressive.jpg", cut(progressive, progressive.size() * eighth / 8)});
+    files.push_back(
+        {"cut-" + std::to_string(eighth) + "-progressive.jpg", cut(progressive, progressive.size() * eighth / 8)});
   }
   return files;
 }

@@ -75,8 +75,8 @@ template <class T, class F> std::vector<double> read(const Tensor& x, F value) {
 
 std::string OpCase::name() const {
   std::string text = op;
-  for (const Input& input : inputs) text += " " + input.shape.str();
-  return detail.empty() ? text : text + " " + detail;
+  for (const Input& input : inputs) text.append(" ").append(input.shape.str());
+  return detail.empty() ? text : text.append(" ").append(detail);
 }
 
 const std::vector<OpCase>& op_cases() {
@@ -119,6 +119,14 @@ std::vector<double> host_values(const Tensor& x) {
     case DType::bf16: break;
   }
   return read<BFloat16>(x, [](BFloat16 v) -> double { return std::bit_cast<float>(std::uint32_t{v.bits} << 16); });
+}
+
+std::function<Outputs(const OpRun&)> unary(Var (*op)(const Var&)) {
+  return [op](const OpRun& r) { return op(r[0]); };
+}
+
+std::function<Outputs(const OpRun&)> binary(Var (*op)(const Var&, const Var&)) {
+  return [op](const OpRun& r) { return op(r[0], r[1]); };
 }
 
 std::span<const Shape> elementwise_shapes() {

@@ -1,7 +1,7 @@
 #pragma once
-// The op table: every function of ops.h, and every kernel that no op reaches, on shapes that hurt. A row says what to run and
-// how close a backend must come to the reference; tests and benches go through all rows. To add an op, add its rows to the
-// file of its family.
+// The op table: every function of ops.h, and every kernel that no op reaches, on shapes that hurt. A row says what to run
+// and how close a backend must come to the reference; tests and benches go through all rows. To add an op, add its rows to
+// the file of its family.
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
@@ -86,6 +86,10 @@ void add_resample_cases(std::vector<OpCase>&);
 void add_loss_cases(std::vector<OpCase>&);
 void add_optim_cases(std::vector<OpCase>&);
 void add_random_cases(std::vector<OpCase>&);
+
+// What a row runs, where it is nothing but the op.
+std::function<Outputs(const OpRun&)> unary(Var (*op)(const Var&));
+std::function<Outputs(const OpRun&)> binary(Var (*op)(const Var&, const Var&));
 
 // Twenty ragged shapes for what works element by element.
 std::span<const Shape> elementwise_shapes();

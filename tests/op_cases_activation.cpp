@@ -12,23 +12,25 @@ void add_activation_cases(std::vector<OpCase>& cases) {
     const Input x{s, Values::away}, any{s};
     const std::string detail = fmt::format("slope {}", slope);
     cases.push_back({.op = "leaky_relu", .detail = detail, .inputs = {x},
-                     .run = [=](const OpRun& r) { return leaky_relu(r[0], slope); }, .twice = true, .many_zeros = slope == 0});
+                     .run = [=](const OpRun& r) { return leaky_relu(r[0], slope); },
+                     .twice = true, .many_zeros = slope == 0});
     cases.push_back({.op = "leaky_relu", .detail = "slope 0.2", .inputs = {x},
                      .run = [](const OpRun& r) { return leaky_relu(r[0], 0.2); }, .bound = 1e-6, .twice = true});
     cases.push_back({.op = "leaky_relu_grad", .detail = detail, .inputs = {any, x},
-                     .run = [=](const OpRun& r) { return leaky_relu_grad(r[0], r[1], slope); }, .many_zeros = slope == 0});
-    cases.push_back({.op = "relu", .inputs = {x}, .run = [](const OpRun& r) { return relu(r[0]); }, .many_zeros = true});
-    cases.push_back({.op = "tanh", .inputs = {any}, .run = [](const OpRun& r) { return tanh(r[0]); }, .bound = 1e-6, .twice = true});
-    cases.push_back({.op = "tanh_grad", .inputs = {any, any}, .run = [](const OpRun& r) { return tanh_grad(r[0], r[1]); },
+                     .run = [=](const OpRun& r) { return leaky_relu_grad(r[0], r[1], slope); },
+                     .many_zeros = slope == 0});
+    cases.push_back({.op = "relu", .inputs = {x}, .run = unary(relu), .many_zeros = true});
+    cases.push_back({.op = "tanh", .inputs = {any}, .run = unary(tanh), .bound = 1e-6, .twice = true});
+    cases.push_back({.op = "tanh_grad", .inputs = {any, any}, .run = binary(tanh_grad),
                      .bound = 1e-6, .twice = true});
-    cases.push_back({.op = "tanh", .detail = "wide", .inputs = {{s, Values::wide}}, .run = [](const OpRun& r) { return tanh(r[0]); },
+    cases.push_back({.op = "tanh", .detail = "wide", .inputs = {{s, Values::wide}}, .run = unary(tanh),
                      .bound = 1e-6, .floor = 1.2e-7});
-    cases.push_back({.op = "sigmoid", .inputs = {any}, .run = [](const OpRun& r) { return sigmoid(r[0]); }, .bound = 1e-6,
+    cases.push_back({.op = "sigmoid", .inputs = {any}, .run = unary(sigmoid), .bound = 1e-6,
                      .twice = true});
-    cases.push_back({.op = "sigmoid_grad", .inputs = {any, any}, .run = [](const OpRun& r) { return sigmoid_grad(r[0], r[1]); },
+    cases.push_back({.op = "sigmoid_grad", .inputs = {any, any}, .run = binary(sigmoid_grad),
                      .bound = 1e-6, .twice = true});
     cases.push_back({.op = "sigmoid", .detail = "wide", .inputs = {{s, Values::wide}},
-                     .run = [](const OpRun& r) { return sigmoid(r[0]); }, .bound = 1e-6, .floor = 1.2e-7});
+                     .run = unary(sigmoid), .bound = 1e-6, .floor = 1.2e-7});
   }
   using Kind = Activation::Kind;
   const std::pair<Activation, const char*> activations[] = {{{.kind = Kind::identity}, "identity"},

@@ -13,7 +13,8 @@ struct Geometry {
 
 std::string describe(const Conv& p) {
   static constexpr const char* forms[] = {"none", "inner", "outer"};
-  if (p.upsample != 1) return fmt::format("upsample {} pad {} out {}", p.upsample, p.pad, forms[static_cast<int>(p.out)]);
+  if (p.upsample != 1)
+    return fmt::format("upsample {} pad {} out {}", p.upsample, p.pad, forms[static_cast<int>(p.out)]);
   return fmt::format("stride {} pad {} dilation {} groups {}", p.stride, p.pad, p.dilation, p.groups);
 }
 
@@ -110,17 +111,20 @@ const TransposedGeometry transposed[] = {
 void add_conv_cases(std::vector<OpCase>& cases) {
   for (const Geometry& g : geometries) add(cases, g);
   // [N,H,W,C] and K of upsampling convolutions
-  const std::pair<Shape, std::int64_t> maps[] = {{{1, 1, 1, 1}, 1}, {{1, 2, 3, 3}, 4}, {{2, 3, 2, 4}, 3}, {{1, 5, 4, 16}, 7},
-                                                 {{1, 7, 7, 17}, 1}, {{1, 4, 4, 33}, 16}};
+  const std::pair<Shape, std::int64_t> maps[] = {{{1, 1, 1, 1}, 1},  {{1, 2, 3, 3}, 4},  {{2, 3, 2, 4}, 3},
+                                                 {{1, 5, 4, 16}, 7}, {{1, 7, 7, 17}, 1}, {{1, 4, 4, 33}, 16}};
   for (const auto& [x, k] : maps)
     for (const std::int64_t taps : {1, 3, 5, 7})
       for (const Phases out : {Phases::none, Phases::inner, Phases::outer})
-        add(cases, {x, {k, taps, taps, x[3]}, {.pad = (taps - 1) / 2, .upsample = 2, .out = out}, x[1] == 1 && taps > 3});
+        add(cases, {x, {k, taps, taps, x[3]}, {.pad = (taps - 1) / 2, .upsample = 2, .out = out},
+                    x[1] == 1 && taps > 3});
   for (const auto& [x, w, p, output_padding, many_zeros] : transposed) {
     cases.push_back({.op = "conv_transpose2d",
                      .detail = fmt::format("{} output padding {}", describe(p), output_padding),
                      .inputs = {{x}, {w, Values::any, Role::parameter}},
-                     .run = [p = p, extra = output_padding](const OpRun& r) { return conv_transpose2d(r[0], r[1], p, extra); },
+                     .run = [p = p, extra = output_padding](const OpRun& r) {
+                       return conv_transpose2d(r[0], r[1], p, extra);
+                     },
                      .twice = x.elements() * w.without(0).elements() <= 20'000,
                      .many_zeros = many_zeros});
   }

@@ -52,7 +52,8 @@ void add_norm_cases(std::vector<OpCase>& cases) {
   for (const auto& [x, channels, p] : norm_cases) {
     const Shape c{channels};
     const double floor = x.elements() == channels ? 1.2e-7 : 0;  // one value a channel: its gradient is zero
-    const Input picture{x, Values::two_sided}, gamma{c, Values::positive, Role::parameter}, beta{c, Values::small, Role::parameter};
+    const Input picture{x, Values::two_sided};
+    const Input gamma{c, Values::positive, Role::parameter}, beta{c, Values::small, Role::parameter};
     cases.push_back({.op = "batch_stats", .detail = fmt::format("{} channels", channels), .inputs = {{x}},
                      .run = [channels = channels](const OpRun& r) -> Outputs {
                        const auto [mean, var] = batch_stats(r[0], channels);
@@ -73,7 +74,8 @@ void add_norm_cases(std::vector<OpCase>& cases) {
                      .bound = 2e-6, .floor = floor, .twice = x.elements() <= 2'000, .many_zeros = p.slope == 0});
     const RunningStats running{.momentum = 0.1, .var_scale = x.elements() > channels ? 1.25 : 1};
     const Input any{c, Values::any, Role::statistic}, positive{c, Values::positive, Role::statistic};
-    cases.push_back({.op = "update_running_stats", .detail = fmt::format("var_scale {}, row {}", running.var_scale, x.str()),
+    cases.push_back({.op = "update_running_stats",
+                     .detail = fmt::format("var_scale {}, row {}", running.var_scale, x.str()),
                      .inputs = {any, positive, any, positive},
                      .run = [running](const OpRun& r) -> Outputs {
                        Tensor mean = r[0].value(), var = r[1].value();

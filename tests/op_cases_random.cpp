@@ -30,7 +30,8 @@ void add_random_cases(std::vector<OpCase>& cases) {
                      },
                      .differentiable = false});
     for (const double p : {0.5, 0.75, 0.2}) {  // the first two scale by 2 and 4
-      cases.push_back({.op = "dropout", .detail = fmt::format("p {} stream {} step {}", p, key.stream, step), .inputs = {{s}},
+      cases.push_back({.op = "dropout", .detail = fmt::format("p {} stream {} step {}", p, key.stream, step),
+                       .inputs = {{s}},
                        .run = [=](const OpRun& r) {
                          return dropout(r[0], {.p = p, .key = key}, state_at(r.backend, step));
                        },

@@ -5,8 +5,8 @@
 namespace pastiche {
 
 void add_resample_cases(std::vector<OpCase>& cases) {
-  const Shape pictures[] = {{1, 1, 1, 1}, {2, 3, 5, 3}, {1, 7, 1, 4}, {3, 1, 2, 7}, {1, 5, 4, 16}, {2, 2, 3, 17}, {1, 7, 7, 33},
-                            {1, 4, 4, 64}, {1, 14, 14, 1}, {2, 6, 5, 2}};
+  const Shape pictures[] = {{1, 1, 1, 1},  {2, 3, 5, 3},  {1, 7, 1, 4},  {3, 1, 2, 7},   {1, 5, 4, 16},
+                            {2, 2, 3, 17}, {1, 7, 7, 33}, {1, 4, 4, 64}, {1, 14, 14, 1}, {2, 6, 5, 2}};
   for (const Shape& s : pictures) {
     for (const std::int64_t factor : {1, 2, 3}) {
       const Shape large = s.with(1, factor * s[1]).with(2, factor * s[2]);

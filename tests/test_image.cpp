@@ -110,9 +110,9 @@ TEST(Image, DecodesEveryKindOfJpeg) {
             const PictureInfo info = probe_picture(file);
             EXPECT_EQ(info.format, PictureFormat::jpeg);
             EXPECT_EQ(std::pair(info.height, info.width), std::pair(spec.height, spec.width));
-            EXPECT_EQ(info.mode, space == JCS_GRAYSCALE                      ? ColorMode::gray
+            EXPECT_EQ(info.mode, space == JCS_GRAYSCALE                   ? ColorMode::gray
                                  : space == JCS_CMYK || space == JCS_YCCK ? ColorMode::cmyk
-                                                                             : ColorMode::rgb);
+                                                                          : ColorMode::rgb);
           }
         }
       }
@@ -129,8 +129,7 @@ TEST(Image, TurnsExifOrientationUpright) {
   for (int orientation = 1; orientation <= 8; ++orientation) {
     for (const bool little_endian : {false, true}) {
       SCOPED_TRACE(orientation);
-      const Bytes file =
-          dirty::after_header(plain, dirty::png_chunk("eXIf", dirty::exif(orientation, little_endian)));
+      const Bytes file = dirty::after_header(plain, dirty::png_chunk("eXIf", dirty::exif(orientation, little_endian)));
       const Image image = decode_picture(file);
       const auto& [height, pixels] = expected[orientation - 1];
       EXPECT_EQ(image.height, height);
@@ -223,6 +222,17 @@ TEST(Image, PngKeepsPixelsAndText) {
   EXPECT_THROW(encode_png({0, 0, 1, {}}), Error);
 }
 
+TEST(Image, PngTextHasALimit) {
+  const Bytes png = dirty::make_png({});
+  Bytes claims_gigabyte = dirty::after_header(png, dirty::png_chunk("tEXt", dirty::bytes_of("key\0value")));
+  claims_gigabyte[33] = std::byte{0x40};
+  EXPECT_THROW(read_png_text(claims_gigabyte), Error);
+  for (const dirty::File& file : dirty::unusual_pictures()) {
+    if (file.name != "bomb-ztxt.png") continue;
+    EXPECT_THROW(read_png_text(file.bytes), Error);
+  }
+}
+
 TEST(Image, ApngHoldsEveryFrame) {
   std::vector<Image> frames;
   for (int i = 0; i < 3; ++i) frames.push_back(pattern(12, 10, 3)), frames.back().pixels[0] = std::uint8_t(i);
@@ -244,8 +254,8 @@ TEST(Image, ApngHoldsEveryFrame) {
     if (type == "fcTL") ++found;
     if (type == "fdAT") {
       const Bytes header(file.begin(), file.begin() + 33);
-      const Bytes alone = dirty::join({header, dirty::png_chunk("IDAT", Bytes(data.begin() + 4, data.end())),
-                                       dirty::png_chunk("IEND", {})});
+      const Bytes alone = dirty::join(
+          {header, dirty::png_chunk("IDAT", Bytes(data.begin() + 4, data.end())), dirty::png_chunk("IEND", {})});
       EXPECT_EQ(decode_picture(alone), frames[found - 1]);
     }
     at += 12 + length;
@@ -376,9 +386,11 @@ TEST(Image, ConvertsChannels) {
 }
 
 TEST(Image, NamesWhatItFound) {
-  EXPECT_EQ(to_string(probe_picture(dirty::make_png({.color = PNG_COLOR_TYPE_PALETTE, .depth = 4, .transparent = true}))),
-            "png palette 4-bit tRNS");
-  EXPECT_EQ(to_string(probe_picture(dirty::make_jpeg({.space = JCS_YCCK, .orientation = 8}))), "jpeg cmyk 8-bit rotated");
+  EXPECT_EQ(
+      to_string(probe_picture(dirty::make_png({.color = PNG_COLOR_TYPE_PALETTE, .depth = 4, .transparent = true}))),
+      "png palette 4-bit tRNS");
+  EXPECT_EQ(to_string(probe_picture(dirty::make_jpeg({.space = JCS_YCCK, .orientation = 8}))),
+            "jpeg cmyk 8-bit rotated");
 }
 
 }  // namespace

@@ -14,7 +14,9 @@ struct ErrorCase {
   std::vector<const char*> said;
 };
 
-Var zeros(Backend& backend, const Shape& shape, DType dtype = DType::f32) { return Tensor::full(backend, shape, 0, dtype); }
+Var zeros(Backend& backend, const Shape& shape, DType dtype = DType::f32) {
+  return Tensor::full(backend, shape, 0, dtype);
+}
 
 const ErrorCase error_cases[] = {
     {"add", [](Backend& b) { add(zeros(b, {2, 3}), zeros(b, {3, 2})); }, {"add", "[2,3]", "[3,2]"}},
@@ -26,13 +28,17 @@ const ErrorCase error_cases[] = {
     {"slice_past_the_end", [](Backend& b) { slice(zeros(b, {2, 5}), 1, 3, 3); }, {"slice", "[2,5]", "[3, 6)"}},
     {"slice_axis", [](Backend& b) { slice(zeros(b, {2, 5}), 2, 0, 1); }, {"slice", "axis 2", "rank 2"}},
     {"unslice", [](Backend& b) { unslice(zeros(b, {4}), 0, 2, 5); }, {"unslice", "[4]", "extent 5"}},
-    {"concat", [](Backend& b) { concat(std::vector<Var>{zeros(b, {2, 3}), zeros(b, {3, 3})}, 1); }, {"concat", "[2,3]", "[3,3]"}},
-    {"concat_ranks", [](Backend& b) { concat(std::vector<Var>{zeros(b, {2}), zeros(b, {2, 1})}, 0); }, {"concat", "[2]", "[2,1]"}},
+    {"concat", [](Backend& b) { concat(std::vector<Var>{zeros(b, {2, 3}), zeros(b, {3, 3})}, 1); },
+     {"concat", "[2,3]", "[3,3]"}},
+    {"concat_ranks", [](Backend& b) { concat(std::vector<Var>{zeros(b, {2}), zeros(b, {2, 1})}, 0); },
+     {"concat", "[2]", "[2,1]"}},
     {"concat_nothing", [](Backend&) { concat({}, 0); }, {"concat", "0 parts"}},
-    {"crop_center", [](Backend& b) { crop_center(zeros(b, {1, 4, 4, 1}), 5, 4); }, {"crop_center", "[1,4,4,1]", "5 x 4"}},
+    {"crop_center", [](Backend& b) { crop_center(zeros(b, {1, 4, 4, 1}), 5, 4); },
+     {"crop_center", "[1,4,4,1]", "5 x 4"}},
     {"sum_axis", [](Backend& b) { sum(zeros(b, {3}), 1); }, {"sum", "axis 1", "rank 1"}},
     {"broadcast_rank", [](Backend& b) { broadcast(zeros(b, {1, 2, 3, 4}), 0, 2); }, {"[1,2,3,4]"}},
-    {"channel_broadcast", [](Backend& b) { channel_broadcast(zeros(b, {3}), {2, 4}); }, {"channel_broadcast", "[3]", "[2,4]"}},
+    {"channel_broadcast", [](Backend& b) { channel_broadcast(zeros(b, {3}), {2, 4}); },
+     {"channel_broadcast", "[3]", "[2,4]"}},
     {"gemm", [](Backend& b) { gemm(zeros(b, {2, 3}), zeros(b, {4, 5})); }, {"gemm", "[2,3]", "[4,5]"}},
     {"gemm_transposed", [](Backend& b) { gemm(zeros(b, {2, 3}), zeros(b, {3, 5}), {.b = Transpose::yes}); },
      {"gemm", "[2,3]", "[3,5] transposed"}},
@@ -40,27 +46,34 @@ const ErrorCase error_cases[] = {
     {"linear", [](Backend& b) { linear(zeros(b, {2, 3}), zeros(b, {5, 4})); }, {"linear", "[2,3]", "[5,4]"}},
     {"conv2d_channels", [](Backend& b) { conv2d(zeros(b, {1, 8, 8, 3}), zeros(b, {4, 3, 3, 5}), {}); },
      {"conv2d", "[1,8,8,3]", "[4,3,3,5]"}},
-    {"conv2d_rank", [](Backend& b) { conv2d(zeros(b, {8, 8, 3}), zeros(b, {4, 3, 3, 3}), {}); }, {"conv2d", "[8,8,3]", "rank 4"}},
+    {"conv2d_rank", [](Backend& b) { conv2d(zeros(b, {8, 8, 3}), zeros(b, {4, 3, 3, 3}), {}); },
+     {"conv2d", "[8,8,3]", "rank 4"}},
     {"conv2d_groups", [](Backend& b) { conv2d(zeros(b, {1, 8, 8, 4}), zeros(b, {3, 3, 3, 2}), {.groups = 2}); },
      {"conv2d", "[1,8,8,4]", "[3,3,3,2]", "groups 2"}},
     {"conv2d_small", [](Backend& b) { conv2d(zeros(b, {1, 2, 2, 1}), zeros(b, {1, 5, 5, 1}), {.pad = 1}); },
      {"conv2d", "[1,2,2,1]", "[1,5,5,1]"}},
     {"conv2d_stride", [](Backend& b) { conv2d(zeros(b, {1, 2, 2, 1}), zeros(b, {1, 1, 1, 1}), {.stride = 0}); },
      {"conv2d", "stride 0"}},
-    {"conv2d_upsample", [](Backend& b) { conv2d(zeros(b, {1, 4, 4, 1}), zeros(b, {1, 4, 4, 1}), {.pad = 1, .upsample = 2}); },
+    {"conv2d_upsample",
+     [](Backend& b) { conv2d(zeros(b, {1, 4, 4, 1}), zeros(b, {1, 4, 4, 1}), {.pad = 1, .upsample = 2}); },
      {"upsample 2", "pad 1", "[1,4,4,1]", "odd"}},
-    {"conv2d_phases", [](Backend& b) { conv2d(zeros(b, {1, 4, 4, 1}), zeros(b, {1, 1, 1, 1}), {.out = Phases::inner}); },
+    {"conv2d_phases",
+     [](Backend& b) { conv2d(zeros(b, {1, 4, 4, 1}), zeros(b, {1, 1, 1, 1}), {.out = Phases::inner}); },
      {"conv2d", "phases", "upsample 1"}},
-    {"conv2d_dgrad", [](Backend& b) { conv2d_dgrad(zeros(b, {1, 5, 5, 4}), zeros(b, {4, 3, 3, 2}), {.pad = 1}, {1, 6, 6, 2}); },
+    {"conv2d_dgrad",
+     [](Backend& b) { conv2d_dgrad(zeros(b, {1, 5, 5, 4}), zeros(b, {4, 3, 3, 2}), {.pad = 1}, {1, 6, 6, 2}); },
      {"conv2d_dgrad", "[1,5,5,4]", "[1,6,6,4]"}},
-    {"conv2d_wgrad", [](Backend& b) { conv2d_wgrad(zeros(b, {1, 6, 6, 2}), zeros(b, {1, 6, 6, 5}), {.pad = 1}, {4, 3, 3, 2}); },
+    {"conv2d_wgrad",
+     [](Backend& b) { conv2d_wgrad(zeros(b, {1, 6, 6, 2}), zeros(b, {1, 6, 6, 5}), {.pad = 1}, {4, 3, 3, 2}); },
      {"conv2d_wgrad", "[1,6,6,5]", "[1,6,6,4]"}},
-    {"conv_transpose2d", [](Backend& b) { conv_transpose2d(zeros(b, {1, 4, 4, 3}), zeros(b, {5, 4, 4, 2}), {.stride = 2}); },
+    {"conv_transpose2d",
+     [](Backend& b) { conv_transpose2d(zeros(b, {1, 4, 4, 3}), zeros(b, {5, 4, 4, 2}), {.stride = 2}); },
      {"[1,4,4,3]", "[5,4,4,2]"}},
     {"conv_transpose2d_padding",
      [](Backend& b) { conv_transpose2d(zeros(b, {1, 4, 4, 3}), zeros(b, {3, 4, 4, 2}), {.stride = 2}, 2); },
      {"conv_transpose2d", "output padding 2", "0 to 1"}},
-    {"batch_stats", [](Backend& b) { batch_stats(zeros(b, {2, 2, 2, 6}), 4); }, {"batch_stats", "[2,2,2,6]", "4 channels"}},
+    {"batch_stats", [](Backend& b) { batch_stats(zeros(b, {2, 2, 2, 6}), 4); },
+     {"batch_stats", "[2,2,2,6]", "4 channels"}},
     {"norm_act", [](Backend& b) {
        const BatchStats stats{zeros(b, {3}).value(), zeros(b, {3}).value()};
        norm_act(zeros(b, {2, 2, 2, 3}), stats, zeros(b, {3}), zeros(b, {4}), {});
@@ -69,20 +82,27 @@ const ErrorCase error_cases[] = {
        const BatchStats stats{zeros(b, {8}).value(), zeros(b, {8}).value()};
        norm_act(zeros(b, {2, 2, 2, 8}), stats, zeros(b, {8}), zeros(b, {8}), {.from = Phases::inner});
      }, {"norm_act", "[2,2,2,8]", "[2]", "[8]"}},
-    {"bias_act", [](Backend& b) { bias_act(zeros(b, {2, 5}), zeros(b, {4}), {}); }, {"bias_act", "[2,5]", "[4]", "[5]"}},
+    {"bias_act", [](Backend& b) { bias_act(zeros(b, {2, 5}), zeros(b, {4}), {}); },
+     {"bias_act", "[2,5]", "[4]", "[5]"}},
     {"bias_act_slope", [](Backend& b) {
        bias_act(zeros(b, {2, 5}), zeros(b, {5}), {.kind = Activation::Kind::leaky_relu, .slope = -1});
      }, {"bias_act", "slope -1"}},
-    {"leaky_relu_grad", [](Backend& b) { leaky_relu_grad(zeros(b, {2}), zeros(b, {3}), 0.2); }, {"leaky_relu_grad", "[2]", "[3]"}},
+    {"leaky_relu_grad", [](Backend& b) { leaky_relu_grad(zeros(b, {2}), zeros(b, {3}), 0.2); },
+     {"leaky_relu_grad", "[2]", "[3]"}},
     {"tanh_grad", [](Backend& b) { tanh_grad(zeros(b, {2}), zeros(b, {3})); }, {"tanh_grad", "[2]", "[3]"}},
     {"sigmoid_grad", [](Backend& b) { sigmoid_grad(zeros(b, {2}), zeros(b, {3})); }, {"sigmoid_grad", "[2]", "[3]"}},
     {"upsample", [](Backend& b) { upsample(zeros(b, {4, 4}), 2); }, {"upsample", "[4,4]", "rank 4"}},
-    {"upsample_grad", [](Backend& b) { upsample_grad(zeros(b, {1, 5, 4, 1}), 2); }, {"upsample_grad", "[1,5,4,1]", "2"}},
-    {"join_phases", [](Backend& b) { join_phases(zeros(b, {1, 2, 2, 6}), Phases::inner); }, {"join_phases", "[1,2,2,6]", "4K"}},
-    {"split_phases", [](Backend& b) { split_phases(zeros(b, {1, 3, 2, 6}), Phases::outer); }, {"split_phases", "[1,3,2,6]", "2H"}},
+    {"upsample_grad", [](Backend& b) { upsample_grad(zeros(b, {1, 5, 4, 1}), 2); },
+     {"upsample_grad", "[1,5,4,1]", "2"}},
+    {"join_phases", [](Backend& b) { join_phases(zeros(b, {1, 2, 2, 6}), Phases::inner); },
+     {"join_phases", "[1,2,2,6]", "4K"}},
+    {"split_phases", [](Backend& b) { split_phases(zeros(b, {1, 3, 2, 6}), Phases::outer); },
+     {"split_phases", "[1,3,2,6]", "2H"}},
     {"bce_logits", [](Backend& b) { bce_logits(zeros(b, {2}), 1.5); }, {"bce_logits", "1.5"}},
-    {"bce_logits_grad", [](Backend& b) { bce_logits_grad(zeros(b, {2}), zeros(b, {2}), 1); }, {"bce_logits_grad", "[2]", "scalar"}},
-    {"dropout", [](Backend& b) { dropout(zeros(b, {2}), {.p = 1, .key = {}}, make_step_state(b)); }, {"dropout", "probability 1"}},
+    {"bce_logits_grad", [](Backend& b) { bce_logits_grad(zeros(b, {2}), zeros(b, {2}), 1); },
+     {"bce_logits_grad", "[2]", "scalar"}},
+    {"dropout", [](Backend& b) { dropout(zeros(b, {2}), {.p = 1, .key = {}}, make_step_state(b)); },
+     {"dropout", "probability 1"}},
 };
 
 TEST(OpErrors, SayWhatWasGivenAndExpected) {
@@ -93,7 +113,8 @@ TEST(OpErrors, SayWhatWasGivenAndExpected) {
       ADD_FAILURE() << name << ": nothing was thrown";
     } catch (const Error& e) {
       const std::string_view message = e.what();
-      for (const char* part : said) EXPECT_NE(message.find(part), message.npos) << name << ": '" << message << "' lacks " << part;
+      for (const char* part : said)
+        EXPECT_NE(message.find(part), message.npos) << name << ": '" << message << "' lacks " << part;
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <span>
 
 #include "pastiche/checkpoint.h"
@@ -76,9 +77,10 @@ class Parity : public testing::TestWithParam<const char*> {
 
 TEST_P(Parity, TenStepsAreThoseOfPyTorch) {
   const auto backend = make_backend("reference");
-  const ModelConfig model = model_config_from_json(file_.metadata.at("model"));
+  const auto settings = nlohmann::json::parse(file_.metadata.at("case"));
+  const ModelConfig model = model_config_from_json(settings.at("model").dump());
   TrainConfig config;
-  parse_config(file_.metadata.at("train"), GetParam(), config);
+  parse_config(settings.at("train").get<std::string>(), GetParam(), config);
   GanTrainer trainer(*backend, config, model, DType::f64);
   Parameters& g = trainer.generator().parameters();
   Parameters& d = trainer.discriminator().parameters();

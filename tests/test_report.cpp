@@ -53,7 +53,8 @@ int count(const std::string& text, const std::string& part) {
 
 TEST_F(Report, ShowsWhatTheRunHolds) {
   put("config.toml", "data = \"a&b\"\nlr-g = 0.0005\n");
-  put("run.json", R"({"status":"finished","argv":["pastiche","train"],"data":{"images":60000},"config":{"withheld":1}})");
+  put("run.json",
+      R"({"status":"finished","argv":["pastiche","train"],"data":{"images":60000},"config":{"withheld":1}})");
   put_stats(100);
   put("samples/000010.png", png);
   put("samples/000100.png", png + "\xff");

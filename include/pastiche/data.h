@@ -18,7 +18,7 @@ namespace pastiche {
 struct DataOptions {
   int height = 0;  // 0: the data's own size, which is an error where its pictures differ in size
   int width = 0;
-  int channels = 0;  // 1, 3 or 4; 0: 1 where every picture is gray, else 3
+  int channels = 0;                                       // 1, 3 or 4; 0: 1 where every picture is gray, else 3
   std::array<std::uint8_t, 3> background{255, 255, 255};  // what shows through alpha where channels < 4
   bool strict = false;                                    // a file that can't be used is an error, not skipped
   std::int64_t max_pixels = 50'000'000;                   // of one picture, before it is resized
@@ -40,7 +40,7 @@ class Dataset {
   int width() const { return width_; }
   int channels() const { return channels_; }
   std::int64_t picture_bytes() const { return std::int64_t{height_} * width_ * channels_; }
-  const std::string& name() const { return name_; }                // short, of [A-Za-z0-9._-]: part of a run folder's name
+  const std::string& name() const { return name_; }  // short, of [A-Za-z0-9._-]: part of a run folder's name
   const std::string& fingerprint() const { return fingerprint_; }  // SHA-256 of names and contents, of IDX the contents
   const std::vector<int>& labels() const { return labels_; }       // one a picture, or none at all
   const std::vector<SkippedFile>& skipped() const { return skipped_; }
@@ -64,8 +64,9 @@ class Dataset {
 
 // Opens an IDX file, plain or gzip; a folder that holds IDX (the training set where there are several, with its
 // labels); or a folder of PNG and JPEG with all its subfolders. Pictures are cropped in the middle and resized to the
-// given size. Of a folder that doesn't fit into `cache_bytes` only the headers are checked here, and read() decodes. Files that can't be used are skipped and listed. Throws Error(bad_data) where nothing or less than half is
-// usable, or where `strict` is set and something is not.
+// given size. Of a folder that doesn't fit into `cache_bytes` only the headers are checked here, and read() decodes.
+// Files that can't be used are skipped and listed. Throws Error(bad_data) where nothing or less than half is usable, or
+// where `strict` is set and something is not.
 std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, const DataOptions& options = {});
 
 struct DuplicateGroup {
@@ -108,8 +109,8 @@ struct LoaderOptions {
 };
 
 // Endless shuffled batches, made ahead by worker threads. Sample number step * batch + j decides everything: it counts
-// through one permutation of the data after another, and mirrors by a bit of its own. So the batches depend on the data,
-// `seed` and `batch` alone, and a loader started at a step gives what one that ran to it would have given.
+// through one permutation of the data after another, and mirrors by a bit of its own. So the batches depend on the
+// data, `seed` and `batch` alone, and a loader started at a step gives what one that ran to it would have given.
 class BatchLoader {
  public:
   BatchLoader(const Dataset& data, const LoaderOptions& options);  // throws Error(usage) for a batch over the data

@@ -62,7 +62,8 @@ using PictureText = std::vector<std::pair<std::string, std::string>>;
 
 // The same picture gives the same bytes.
 std::vector<std::byte> encode_png(const Image& image, const PictureText& text = {});
-// Every tEXt, zTXt and iTXt chunk that stands before the pixels, in the order of the file.
+// Every tEXt, zTXt and iTXt chunk before the pixels, in the order of the file, each of at most 1 MiB.
+// Throws Error(bad_file) where one is broken.
 PictureText read_png_text(std::span<const std::byte> file);
 
 // Animations that repeat for ever; all frames have one shape. A GIF's delay is rounded to 10 ms, its alpha is dropped,
@@ -72,8 +73,8 @@ std::vector<std::byte> encode_gif(std::span<const Image> frames, int delay_ms);
 
 enum class Filter { box, bilinear, bicubic, lanczos };
 
-// Antialiased, by Pillow's rules to the last bit: the filter widens when it reduces, first the width and then the height
-// with 8 bits between, fixed-point weights, colour premultiplied by alpha.
+// Antialiased, by Pillow's rules to the last bit: the filter widens when it reduces, first the width and then the
+// height with 8 bits between, fixed-point weights, colour premultiplied by alpha.
 Image resize(const Image& image, int height, int width, Filter filter);
 // The largest centred rectangle of the target's aspect, then resize with Filter::lanczos.
 Image fit(const Image& image, int height, int width);

@@ -169,7 +169,7 @@ enum class CreateGraph : bool { no, yes };
 
 struct GradOptions {
   CreateGraph create_graph = CreateGraph::no;
-  Var cotangent;  // of out; 1 where not given, and then out is a scalar
+  Var cotangent = {};  // of out; 1 where not given, and then out is a scalar
 };
 
 // d out / d wrt, one for each of wrt, as values: nothing is stored in the graph. Zeros for what out does not depend on.

@@ -1,6 +1,6 @@
 #pragma once
-// A backend that forwards to another and counts what is launched: for profiles and for tests. It has its own pool, over the
-// other's, and is for one thread.
+// A backend that forwards to another and counts what is launched: for profiles and for tests. It has its own pool, over
+// the other's, and is for one thread.
 #include <map>
 #include <memory>
 #include <string>

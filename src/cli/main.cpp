@@ -40,9 +40,9 @@ const CLI::App& deepest(const CLI::App& app) {
 int usage_error(const CLI::App& app, const CLI::ParseError& error) {
   std::string message = error.what();
   const CLI::App& at = deepest(app);
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
-    const std::vector<std::string> extras = at.remaining().empty() ? app.remaining(true) : at.remaining();
-    const std::string word = extras.empty() ? "" : extras.front();
+  const std::vector<std::string> extras = at.remaining().empty() ? app.remaining(true) : at.remaining();
+  if (!extras.empty()) {  // a word that nothing took: more to the point than what is missing because of it
+    const std::string& word = extras.front();
     const std::string near = nearest_name(word.substr(0, word.find('=')), names_of(at));
     message = fmt::format("unknown argument {}{}", quote(word), near.empty() ? "" : fmt::format("; did you mean {}?", near));
   }

@@ -33,7 +33,14 @@ struct AddFlag {
     if constexpr (std::is_same_v<T, bool>) {
       option = app.add_flag(flag, member, help);
     } else if constexpr (std::is_same_v<T, ImageSize>) {
-      option = app.add_option_function<std::string>(flag, [&member](const std::string& text) { member = parse_size(text); }, help);
+      const auto parse = [&member, flag](const std::string& text) {
+        try {
+          member = parse_size(text);
+        } catch (const Error& e) {
+          throw Error(e.code(), flag + " " + e.what());
+        }
+      };
+      option = app.add_option_function<std::string>(flag, parse, help);
       option->option_text("SIZE");
     } else {
       option = app.add_option(flag, member, help);

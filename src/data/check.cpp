@@ -21,8 +21,8 @@ void check_folder(DatasetReport& report, std::int64_t max_pixels) {
   std::map<std::string, std::vector<const FolderFile*>> by_pixels;
   const std::vector<FolderFile> files = inspect_folder(report.path, max_pixels, Depth::decode);
   if (files.empty()) {
-    throw Error(ExitCode::bad_data, fmt::format("no picture in {}, expected PNG or JPEG files or IDX; check the path",
-                                                quote(report.path)));
+    throw Error(ExitCode::bad_data,
+                fmt::format("no picture in {}, expected PNG or JPEG files or IDX; check the path", quote(report.path)));
   }
   report.files = static_cast<std::int64_t>(files.size());
   for (const FolderFile& file : files) {
@@ -104,9 +104,9 @@ DatasetReport check_dataset(const fs::path& path, const DataOptions& options) {
 }
 
 std::string to_text(const DatasetReport& report) {
-  std::string text = fmt::format("{}: {} of {} pictures usable\nsizes (height x width): {}\nkinds: {}\n",
-                                 quote(report.path), report.usable, report.files, list_counts(report.sizes),
-                                 list_counts(report.modes));
+  std::string text =
+      fmt::format("{}: {} of {} pictures usable\nsizes (height x width): {}\nkinds: {}\n", quote(report.path),
+                  report.usable, report.files, list_counts(report.sizes), list_counts(report.modes));
   if (!report.labels.empty()) text += fmt::format("labels: {}\n", list_counts(report.labels));
   if (!report.unusable.empty()) text += "can't be used:\n";
   for (const SkippedFile& file : report.unusable) text += fmt::format("  {}: {}\n", quote(file.file), file.reason);
@@ -120,7 +120,7 @@ std::string to_text(const DatasetReport& report) {
 
 std::string to_json(const DatasetReport& report) {
   using Json = nlohmann::ordered_json;
-  Json json{{"path", utf8(report.path)}, {"kind", report.kind},   {"files", report.files}, {"usable", report.usable},
+  Json json{{"path", utf8(report.path)}, {"kind", report.kind},   {"files", report.files},   {"usable", report.usable},
             {"sizes", report.sizes},     {"modes", report.modes}, {"labels", Json::object()}};
   for (const auto& [label, count] : report.labels) json["labels"][std::to_string(label)] = count;
   json["unusable"] = Json::array();

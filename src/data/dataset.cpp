@@ -17,11 +17,12 @@ void require_options(const DataOptions& options) {
   const auto fits = [](int side) { return side >= 0 && side <= 65535; };
   if (!fits(options.height) || !fits(options.width) || (options.height == 0) != (options.width == 0)) {
     throw Error(ExitCode::usage, fmt::format("a data size of {}x{}, expected two numbers from 1 to 65535, or none for "
-                                             "the data's own", options.width, options.height));
+                                             "the data's own",
+                                             options.width, options.height));
   }
   if (options.channels != 0 && options.channels != 1 && options.channels != 3 && options.channels != 4) {
-    throw Error(ExitCode::usage, fmt::format("{} data channels, expected 1, 3, 4, or 0 for the data's own",
-                                             options.channels));
+    throw Error(ExitCode::usage,
+                fmt::format("{} data channels, expected 1, 3, 4, or 0 for the data's own", options.channels));
   }
 }
 

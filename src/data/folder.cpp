@@ -1,9 +1,9 @@
 #include "folder.h"
 
 #include <algorithm>
-#include <atomic>
 #include <compare>
 #include <cstring>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -115,11 +115,12 @@ class FolderDataset final : public Dataset {
       ++sizes[{file.info.height, file.info.width}];
       gray = gray && file.info.is_gray();
     }
-    const auto most = std::max_element(sizes.begin(), sizes.end(),
-                                       [](const auto& a, const auto& b) { return a.second < b.second; });
-    const auto [height, width] = most->first;
-    return {options_.height != 0 ? options_.height : height, options_.width != 0 ? options_.width : width,
-            options_.channels != 0 ? options_.channels : gray ? 1 : 3};
+    const auto most =
+        std::max_element(sizes.begin(), sizes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    Shape shape{options_.height, options_.width, options_.channels};
+    if (shape.height == 0) std::tie(shape.height, shape.width) = most->first;
+    if (shape.channels == 0) shape.channels = gray ? 1 : 3;
+    return shape;
   }
 
   void require_one_size() const {

@@ -60,7 +60,8 @@ std::vector<std::uint8_t> contents(std::span<const std::byte> file, std::size_t 
     } else if (result == Z_BUF_ERROR && stream.avail_in == 0) {
       bad_idx("the gzip data is cut short; copy the file again");
     } else if (result != Z_OK) {
-      bad_idx(fmt::format("broken gzip data ({}); copy the file again", stream.msg == nullptr ? "no reason" : stream.msg));
+      bad_idx(
+          fmt::format("broken gzip data ({}); copy the file again", stream.msg == nullptr ? "no reason" : stream.msg));
     }
   }
   out.resize(filled);
@@ -93,8 +94,8 @@ class IdxDataset final : public Dataset {
     height_ = options.height != 0 ? options.height : stored_height_;
     width_ = options.width != 0 ? options.width : stored_width_;
     channels_ = options.channels != 0 ? options.channels : 1;
-    std::string parts = fmt::format("{}x{}x{} {}", size_, stored_height_, stored_width_,
-                                    sha256_hex(std::as_bytes(std::span(values_))));
+    std::string parts =
+        fmt::format("{}x{}x{} {}", size_, stored_height_, stored_width_, sha256_hex(std::as_bytes(std::span(values_))));
     if (const fs::path label_path = labels_of(path); !label_path.empty()) {
       const Idx labels = read_idx(label_path, 1);
       if (labels.shape[0] != size_) {
@@ -180,8 +181,8 @@ fs::path find_idx(const fs::path& path) {
   const fs::file_status status = fs::status(path, error);
   if (fs::is_regular_file(status)) return path;
   if (!fs::is_directory(status)) {
-    bad_idx(fmt::format("no data at {}, expected a folder of PNG or JPEG, or IDX; check the path",
-                        quote(path.native())));
+    bad_idx(
+        fmt::format("no data at {}, expected a folder of PNG or JPEG, or IDX; check the path", quote(path.native())));
   }
   std::vector<std::string> names;
   for (fs::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {

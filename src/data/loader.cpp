@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 
-#include "pastiche/philox.h"
 #include "pastiche/data.h"
 #include "pastiche/error.h"
+#include "pastiche/philox.h"
 
 namespace pastiche {
 namespace {
@@ -70,7 +70,8 @@ BatchLoader::BatchLoader(const Dataset& data, const LoaderOptions& options)
   }
   if (options.threads < 1 || options.prefetch < 1 || options.start_step < 0) {
     throw Error(ExitCode::usage, fmt::format("a loader with {} threads, {} batches ahead, from step {}, expected at "
-                                             "least 1, 1 and 0", options.threads, options.prefetch, options.start_step));
+                                             "least 1, 1 and 0",
+                                             options.threads, options.prefetch, options.start_step));
   }
   ring_.resize(static_cast<std::size_t>(options.prefetch) + 1);  // and the one that the caller holds
   for (int i = 0; i < options.threads; ++i) workers_.emplace_back([this](std::stop_token stop) { work(stop); });

@@ -1,10 +1,11 @@
 #include <gif_lib.h>
 
 #include <algorithm>
-#include <map>
 #include <memory>
 #include <new>
 #include <numeric>
+#include <unordered_map>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -23,21 +24,29 @@ struct Bin {
 
 struct Palette {
   std::vector<Rgb> colors;
-  int shift = 0;                        // bits a channel loses before it is looked up
-  std::map<Rgb, std::uint8_t> index;
+  int shift = 0;  // bits a channel loses before it is looked up
+  std::unordered_map<std::uint32_t, std::uint8_t> index;
 };
 
-Rgb key_of(const std::uint8_t* rgb, int shift) {
-  return {std::uint8_t(rgb[0] >> shift), std::uint8_t(rgb[1] >> shift), std::uint8_t(rgb[2] >> shift)};
+std::uint32_t key_of(const std::uint8_t* rgb, int shift) {
+  return std::uint32_t(rgb[0] >> shift) << 16 | (rgb[1] >> shift) << 8 | rgb[2] >> shift;
 }
 
-std::vector<Bin> histogram(std::span<const Image> frames, int shift) {
-  std::map<Rgb, std::int64_t> counts;
+// Of the colours of all frames with `shift` bits fewer a channel; none where there are more than `limit`.
+std::vector<Bin> histogram(std::span<const Image> frames, int shift, std::size_t limit) {
+  std::unordered_map<std::uint32_t, std::int64_t> counts;
   for (const Image& frame : frames) {
-    for (std::size_t i = 0; i < frame.pixels.size(); i += 3) ++counts[key_of(frame.pixels.data() + i, shift)];
+    for (std::size_t i = 0; i < frame.pixels.size(); i += 3) {
+      ++counts[key_of(frame.pixels.data() + i, shift)];
+      if (counts.size() > limit) return {};
+    }
   }
   std::vector<Bin> bins;
-  for (const auto& [color, count] : counts) bins.push_back({color, count});
+  for (const auto& [key, count] : counts) {
+    bins.push_back({{std::uint8_t(key >> 16), std::uint8_t(key >> 8 & 0xff), std::uint8_t(key & 0xff)}, count});
+  }
+  // The table's order is the standard library's own business.
+  std::sort(bins.begin(), bins.end(), [](const Bin& a, const Bin& b) { return a.color < b.color; });
   return bins;
 }
 
@@ -94,10 +103,10 @@ std::vector<std::span<Bin>> median_cut(std::span<Bin> bins) {
 
 Palette palette_of(std::span<const Image> frames) {
   Palette palette;
-  std::vector<Bin> bins = histogram(frames, 0);
-  if (bins.size() > 256) {
+  std::vector<Bin> bins = histogram(frames, 0, 256);
+  if (bins.empty()) {
     palette.shift = 3;
-    bins = histogram(frames, palette.shift);
+    bins = histogram(frames, palette.shift, std::size_t{1} << 15);
   }
   for (const std::span<const Bin> box : median_cut(bins)) {
     const std::int64_t pixels = pixels_in(box);
@@ -110,7 +119,9 @@ Palette palette_of(std::span<const Image> frames) {
       }
       mean[c] = static_cast<std::uint8_t>(sum / pixels);
     }
-    for (const Bin& bin : box) palette.index[bin.color] = static_cast<std::uint8_t>(palette.colors.size());
+    for (const Bin& bin : box) {
+      palette.index[key_of(bin.color.data(), 0)] = static_cast<std::uint8_t>(palette.colors.size());
+    }
     palette.colors.push_back(mean);
   }
   return palette;
@@ -152,7 +163,8 @@ struct Writer {
 std::vector<std::byte> encode_gif(std::span<const Image> frames, int delay_ms) {
   if (frames.empty() || delay_ms < 1 || delay_ms > 655350) {
     throw Error(ExitCode::usage, fmt::format("an animation of {} frames of {} ms, expected at least one frame and 1 to "
-                                             "655350 ms", frames.size(), delay_ms));
+                                             "655350 ms",
+                                             frames.size(), delay_ms));
   }
   const int height = frames[0].height;
   const int width = frames[0].width;

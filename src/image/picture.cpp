@@ -78,7 +78,8 @@ std::string to_string(const PictureInfo& info) {
 
 PictureInfo probe_picture(std::span<const std::byte> file, std::int64_t max_pixels) {
   if (!codec::is_png(file) && !codec::is_jpeg(file)) {
-    codec::bad_picture(file.empty() ? "empty file; remove it" : "neither a PNG nor a JPEG; convert it to PNG or remove it");
+    codec::bad_picture(file.empty() ? "empty file; remove it"
+                                    : "neither a PNG nor a JPEG; convert it to PNG or remove it");
   }
   PictureInfo info = codec::is_png(file) ? codec::probe_png(file) : codec::probe_jpeg(file);
   if (info.orientation >= 5) std::swap(info.height, info.width);

@@ -86,8 +86,9 @@ void require_image(const Image& image) {
   const bool channels = image.channels == 1 || image.channels == 3 || image.channels == 4;
   if (!channels || image.height < 1 || image.width < 1 ||
       image.pixels.size() != std::size_t(image.height) * image.width * image.channels) {
-    throw Error(ExitCode::failed, fmt::format("a picture of {}x{}x{} with {} bytes, expected 1, 3 or 4 channels and their product",
-                                              image.height, image.width, image.channels, image.pixels.size()));
+    throw Error(ExitCode::failed,
+                fmt::format("a picture of {}x{}x{} with {} bytes, expected 1, 3 or 4 channels and their product",
+                            image.height, image.width, image.channels, image.pixels.size()));
   }
 }
 
@@ -127,12 +128,13 @@ std::vector<std::byte> encode_png(const Image& image, const PictureText& text) {
   return std::move(writer.bytes);
 }
 
-// https://wiki.mozilla.org/APNG_Specification: every frame is a PNG whose IDAT chunks, but for the first frame's, become
-// fdAT chunks.
+// https://wiki.mozilla.org/APNG_Specification: every frame is a PNG whose IDAT chunks, but for the first frame's,
+// become fdAT chunks.
 std::vector<std::byte> encode_apng(std::span<const Image> frames, int delay_ms) {
   if (frames.empty() || delay_ms < 1 || delay_ms > 65535) {
-    throw Error(ExitCode::usage, fmt::format("an animation of {} frames of {} ms, expected at least one frame and 1 to 65535 ms",
-                                             frames.size(), delay_ms));
+    throw Error(ExitCode::usage,
+                fmt::format("an animation of {} frames of {} ms, expected at least one frame and 1 to 65535 ms",
+                            frames.size(), delay_ms));
   }
   std::vector<std::byte> out;
   std::uint32_t sequence = 0;

@@ -73,22 +73,29 @@ Weights weights_of(int in_size, int out_size, Filter filter) {
 
 std::uint8_t round_to_byte(int sum) { return static_cast<std::uint8_t>(std::clamp(sum >> precision, 0, 255)); }
 
+// The channels are a constant so that the compiler keeps one sum each in a register.
+template <int channels>
+void resize_row(const std::uint8_t* row, const Weights& weights, std::uint8_t* out) {
+  for (std::size_t x = 0; x < weights.first.size(); ++x, out += channels) {
+    const int* w = weights.values.data() + x * weights.count;
+    const std::uint8_t* in = row + std::size_t(weights.first[x]) * channels;
+    int sums[channels];
+    std::fill_n(sums, channels, 1 << (precision - 1));
+    for (int k = 0; k < weights.length[x]; ++k, in += channels) {
+      for (int c = 0; c < channels; ++c) sums[c] += in[c] * w[k];
+    }
+    std::transform(sums, sums + channels, out, round_to_byte);
+  }
+}
+
 Image resize_width(const Image& image, int width, Filter filter) {
   const Weights weights = weights_of(image.width, width, filter);
-  const int channels = image.channels;
-  Image result{image.height, width, channels, std::vector<std::uint8_t>(std::size_t(image.height) * width * channels)};
-  std::uint8_t* out = result.pixels.data();
+  const std::size_t stride = std::size_t(image.width) * image.channels;
+  const std::size_t out_stride = std::size_t(width) * image.channels;
+  Image result{image.height, width, image.channels, std::vector<std::uint8_t>(image.height * out_stride)};
+  const auto resize = image.channels == 1 ? resize_row<1> : image.channels == 3 ? resize_row<3> : resize_row<4>;
   for (int y = 0; y < image.height; ++y) {
-    const std::uint8_t* row = image.pixels.data() + std::size_t(y) * image.width * channels;
-    for (int x = 0; x < width; ++x) {
-      const int* w = weights.values.data() + std::size_t(x) * weights.count;
-      const std::uint8_t* in = row + std::size_t(weights.first[x]) * channels;
-      for (int c = 0; c < channels; ++c) {
-        int sum = 1 << (precision - 1);
-        for (int k = 0; k < weights.length[x]; ++k) sum += in[k * channels + c] * w[k];
-        *out++ = round_to_byte(sum);
-      }
-    }
+    resize(image.pixels.data() + y * stride, weights, result.pixels.data() + y * out_stride);
   }
   return result;
 }
@@ -180,12 +187,14 @@ Image mirror(const Image& image) {
 Image tile(std::span<const Image> images, int columns, int padding) {
   if (images.empty() || columns < 1 || padding < 0) {
     throw Error(ExitCode::usage, fmt::format("a grid of {} pictures in {} columns with {} pixels between, expected at "
-                                             "least 1, 1 and 0", images.size(), columns, padding));
+                                             "least 1, 1 and 0",
+                                             images.size(), columns, padding));
   }
   const Image& first = images[0];
   columns = std::min<int>(columns, static_cast<int>(images.size()));
   const int rows = (static_cast<int>(images.size()) + columns - 1) / columns;
-  Image grid{rows * (first.height + padding) + padding, columns * (first.width + padding) + padding, first.channels, {}};
+  Image grid{
+      rows * (first.height + padding) + padding, columns * (first.width + padding) + padding, first.channels, {}};
   grid.pixels.assign(std::size_t(grid.height) * grid.width * grid.channels, 255);
   const std::size_t stride = std::size_t(first.width) * first.channels;
   for (std::size_t i = 0; i < images.size(); ++i) {

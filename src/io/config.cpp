@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
+#include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -127,41 +127,36 @@ std::string describe(const toml::node& node) {
   throw Error(ExitCode::bad_data, fmt::format("{}:{}:{}: {}", source, where.begin.line, where.begin.column, why));
 }
 
-// A configuration has no tables and no arrays, so outside of strings and comments it needs few characters. Refusing the
-// others here keeps them from toml++ 3.3, which asserts or runs into undefined behaviour on some.
+// A configuration needs no tables, arrays or texts of several lines. So outside of strings and comments few characters
+// may stand, one '=' a line and no quote within a word. Refusing the rest here keeps it from toml++ 3.3, which has
+// undefined behaviour on some of it.
 void check_characters(std::string_view toml, const std::string& source) {
   constexpr std::string_view plain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+.:= \t\r\n\"'#";
-  std::string_view closing;  // of the string or comment that holds `at`
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+.:= \t\r\"'#";
+  char inside = 0;        // the quote or '#' that opened the string or comment around `at`
+  bool in_value = false;  // behind the '=' of a line
   std::size_t at = toml.starts_with("\xef\xbb\xbf") ? 3 : 0, line = 1, line_begin = at;
   for (; at < toml.size(); ++at) {
-    const std::string_view rest = toml.substr(at);
-    if (closing.empty()) {
-      const bool is_quote = rest[0] == '"' || rest[0] == '\'';
-      const bool inside_word = at > line_begin && std::string_view("\t =.").find(toml[at - 1]) == std::string_view::npos;
-      if (plain.find(rest[0]) == plain.npos || (is_quote && inside_word)) {
-        std::size_t length = 1;
-        while (length < rest.size() && (static_cast<unsigned char>(rest[length]) & 0xc0) == 0x80) ++length;
+    const char c = toml[at];
+    const bool is_quote = c == '"' || c == '\'';
+    if (c == '\n') {
+      ++line, line_begin = at + 1, inside = 0, in_value = false;
+    } else if (inside == '"' && c == '\\' && !toml.substr(at + 1).starts_with('\n')) {
+      ++at;
+    } else if (inside) {
+      if (is_quote && c == inside) inside = 0;
+    } else {
+      const bool within_word = at > line_begin && !std::strchr(in_value ? "\t =" : "\t .", toml[at - 1]);
+      if (plain.find(c) == plain.npos || (c == '=' && in_value) || (is_quote && within_word)) {
+        std::size_t end = at + 1;
+        while (end < toml.size() && (static_cast<unsigned char>(toml[end]) & 0xc0) == 0x80) ++end;
         throw Error(ExitCode::bad_data,
                     fmt::format("{}:{}:{}: unexpected {}: expected lines such as batch = 64 or loss = \"minimax\"",
-                                source, line, at - line_begin + 1, quote(rest.substr(0, length))));
+                                source, line, at - line_begin + 1, quote(toml.substr(at, end - at))));
       }
-      for (std::string_view opening : {"\"\"\"", "'''", "\"", "'", "#"}) {
-        if (!rest.starts_with(opening)) continue;
-        closing = opening == "#" ? "\n" : opening;
-        at += opening.size() - 1;
-        break;
-      }
-    } else if (rest.starts_with(closing)) {
-      at += closing.size() - 1;
-      if (closing.size() == 3) at = std::min(toml.find_first_not_of(closing[0], at), toml.size()) - 1;
-      closing = {};
-    } else if (rest[0] == '\n' && closing.size() == 1) {
-      closing = {};  // a string that is not closed, which the parser reports
-    } else if (rest[0] == '\\' && closing[0] == '"' && !rest.substr(1).starts_with('\n')) {
-      ++at;
+      if (is_quote || c == '#') inside = c;
+      if (c == '=') in_value = true;
     }
-    if (at < toml.size() && toml[at] == '\n') ++line, line_begin = at + 1;
   }
 }
 

@@ -183,9 +183,11 @@ RunLock::RunLock(const fs::path& run_folder) {
   }
   // The number is only for the message above, so a failure to write it is none.
   if (::ftruncate(file.get(), 0) == 0) write_all(file.get(), std::to_string(::getpid()));
-  std::error_code ignored;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(run_folder, ignored))
-    if (entry.path().extension() == ".tmp") fs::remove(entry.path(), ignored);
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(run_folder, error), end; !error && entry != end; entry.increment(error)) {
+    std::error_code ignored;
+    if (entry->path().extension() == ".tmp") fs::remove(entry->path(), ignored);
+  }
   fd_ = file.release();
 }
 
@@ -209,7 +211,8 @@ bool JsonLines::append(std::string_view object) {
 }
 
 void truncate_after_step(const fs::path& path, std::int64_t step) {
-  if (!fs::exists(path)) return;
+  std::error_code error;
+  if (!fs::exists(path, error)) return;
   const std::vector<std::byte> bytes = read_file(path);
   std::string_view rest(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   std::string kept;

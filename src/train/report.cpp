@@ -340,7 +340,8 @@ std::string config_section(const TrainConfig& config) {
 }  // namespace
 
 void write_report(const fs::path& run_folder) {
-  if (!fs::is_directory(run_folder)) {
+  std::error_code error;
+  if (!fs::is_directory(run_folder, error)) {
     throw Error(ExitCode::bad_file, "no run folder " + quote(run_folder.native()) + ": expected one that train made");
   }
   const fs::path whole = fs::absolute(run_folder).lexically_normal();

@@ -62,7 +62,7 @@ class Walk {
   }
 
  private:
-  static constexpr std::int64_t line_pieces = 32;  // of [rows, channels]: so many are summed in f32, the rest in double
+  static constexpr std::int64_t line_pieces = 32;  // of [rows, channels]: a line that is worth sharing out
 
   std::int64_t channels_, wide_, elements_, lines_ = 0;
   Phases from_ = Phases::none;
@@ -71,26 +71,22 @@ class Walk {
 
 // Two sums for each channel, of terms a and b of each element, or one of a alone.
 struct Terms {
-  float a, b = 0;
+  double a, b = 0;
 };
 
 // sums[c] = the sum of a, sums[channels + c] = the sum of b over the elements of channel c, for Terms = term(ix, iy, j): an
-// element's places in x and y, and its place in the piece. A line is summed in f32, lines in double. How lines are put together
-// follows from the shape alone, so any number of threads gives the same bits.
+// element's places in x and y, and its place in the piece. Sums are in double, and their order follows from the shape alone, so
+// any number of threads gives the same bits.
 template <int S, class Term>
 void channel_sums(Backend& backend, int threads, const Walk& walk, double* sums, Term term) {
   const std::int64_t channels = walk.channels(), wide = walk.wide(), lines = walk.lines();
   const std::int64_t chunks = std::clamp<std::int64_t>(std::min(walk.elements() / 16384, lines), 1, 128);
-  Scratch<double> partial(backend, chunks * S * channels);
-  Scratch<float> line_sums(backend, chunks * S * wide);
-  double* const partials = partial;
-  float* const line_parts = line_sums;
+  Scratch<double> scratch(backend, chunks * S * wide);
+  double* const partial = scratch;
   for_items(threads, chunks, walk.elements() / chunks, [=, &walk](std::int64_t chunk) {
-    double* const total = partials + chunk * S * channels;
-    float* const sum = line_parts + chunk * S * wide;
-    std::fill_n(total, S * channels, 0.0);
+    double* const sum = partial + chunk * S * wide;
+    std::fill_n(sum, S * wide, 0.0);
     for (std::int64_t l = chunk * lines / chunks; l < (chunk + 1) * lines / chunks; ++l) {
-      std::fill_n(sum, S * wide, 0.0f);
       walk.line(l, [=](std::int64_t x, std::int64_t y, std::int64_t width) {
 #pragma omp simd
         for (std::int64_t j = 0; j < width; ++j) {
@@ -99,16 +95,13 @@ void channel_sums(Backend& backend, int threads, const Walk& walk, double* sums,
           if constexpr (S == 2) sum[wide + j] += terms.b;
         }
       });
-      for (int s = 0; s < S; ++s) {
-        for (std::int64_t first = 0; first < wide; first += channels) {
-          for (std::int64_t c = 0; c < channels; ++c) total[s * channels + c] += static_cast<double>(sum[s * wide + first + c]);
-        }
-      }
     }
   });
-  for (std::int64_t i = 0; i < S * channels; ++i) {
-    sums[i] = 0;
-    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) sums[i] += partials[chunk * S * channels + i];
+  std::fill_n(sums, S * channels, 0.0);
+  for (std::int64_t part = 0; part < chunks * S; ++part) {
+    for (std::int64_t first = 0; first < wide; first += channels) {
+      for (std::int64_t c = 0; c < channels; ++c) sums[part % S * channels + c] += partial[part * wide + first + c];
+    }
   }
 }
 

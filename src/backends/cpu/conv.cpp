@@ -1,7 +1,7 @@
+#include "backends/cpu/conv_plain.h"
 #include "backends/cpu/cpu.h"
 #include "backends/cpu/fold.h"
-#include "backends/cpu/onednn.h"
-#include "backends/cpu/operand.h"
+#include "backends/cpu/vectorise.h"
 
 namespace pastiche {
 
@@ -33,23 +33,6 @@ Tensor fold(const OneDnn& dnn, const Tensor& w, const Conv& p) {
   float* const to = folded.mutable_data<float>();
   for (std::int64_t f = 0; f < 4; ++f) fold_phase(dnn.threads, to + f * folded.elements() / 4, w, f, window, window);
   return folded;
-}
-
-// forward: x -> y, dgrad: dy -> dx, through a convolution of this shape; weights() is asked for them where they changed.
-template <class Weights>
-void run(OneDnn& dnn, const ConvShape& shape, Tensor& to, const Tensor& from, const Tensor& w, Weights weights) {
-  ConvPlan& plan = dnn.conv(shape);
-  if (!plan.packed(w)) plan.pack(w, weights().template data<float>());
-  const Operand input(dnn.memory, dnn.threads, from, shape.dtype);
-  Result result(dnn.memory, dnn.threads, to, shape.dtype);
-  plan.run(input.data(), result.data());
-  result.finish();
-}
-
-void run_wgrad(OneDnn& dnn, const ConvShape& shape, float* dw, const Tensor& x, const Tensor& dy) {
-  const Operand input(dnn.memory, dnn.threads, x, shape.dtype);
-  const Operand gradient(dnn.memory, dnn.threads, dy, shape.dtype);
-  dnn.conv(shape).run_wgrad(input.data(), gradient.data(), dw);
 }
 
 // dy [4N,H,W,K] or [N,H,W,4K], moved into the other order of phases.
@@ -85,12 +68,12 @@ Tensor as_inner(CpuBackend& backend, int threads, const Tensor& dy, const Shape&
 void CpuBackend::conv2d(Tensor& y, const Tensor& x, const Tensor& w, const Conv& p) {
   const OneDnn::Use use(*dnn_);
   if (p.upsample == 1) {
-    run(*dnn_, plain_shape(*dnn_, Pass::forward, x, y, w.shape(), p), y, x, w, [&] { return w; });
+    conv_data(*dnn_, plain_shape(*dnn_, Pass::forward, x, y, w.shape(), p), y, x, w, [&] { return w; });
     return;
   }
   const ConvShape shape = folded_shape(*dnn_, Pass::forward, x, y, w.shape(), p);
   Tensor inner = p.out == Phases::inner ? y : Tensor::empty(*this, inner_shape(x.shape(), w.shape()), y.dtype());
-  run(*dnn_, shape, inner, x, w, [&] { return fold(*dnn_, w, p); });
+  conv_data(*dnn_, shape, inner, x, w, [&] { return fold(*dnn_, w, p); });
   if (p.out == Phases::none) join_phases(y, inner, Phases::inner);
   if (p.out == Phases::outer) swap_phases(threads_, y, inner, inner.shape(), Phases::outer);
 }
@@ -98,23 +81,23 @@ void CpuBackend::conv2d(Tensor& y, const Tensor& x, const Tensor& w, const Conv&
 void CpuBackend::conv2d_dgrad(Tensor& dx, const Tensor& dy, const Tensor& w, const Conv& p) {
   const OneDnn::Use use(*dnn_);
   if (p.upsample == 1) {
-    run(*dnn_, plain_shape(*dnn_, Pass::dgrad, dx, dy, w.shape(), p), dx, dy, w, [&] { return w; });
+    conv_data(*dnn_, plain_shape(*dnn_, Pass::dgrad, dx, dy, w.shape(), p), dx, dy, w, [&] { return w; });
     return;
   }
   const Tensor inner = as_inner(*this, threads_, dy, dx.shape(), w.shape(), p.out);
-  run(*dnn_, folded_shape(*dnn_, Pass::dgrad, dx, dy, w.shape(), p), dx, inner, w, [&] { return fold(*dnn_, w, p); });
+  conv_data(*dnn_, folded_shape(*dnn_, Pass::dgrad, dx, dy, w.shape(), p), dx, inner, w, [&] { return fold(*dnn_, w, p); });
 }
 
 void CpuBackend::conv2d_wgrad(Tensor& dw, const Tensor& x, const Tensor& dy, const Conv& p) {
   const OneDnn::Use use(*dnn_);
   if (p.upsample == 1) {
-    run_wgrad(*dnn_, plain_shape(*dnn_, Pass::wgrad, x, dy, dw.shape(), p), dw.mutable_data<float>(), x, dy);
+    conv_weights(*dnn_, plain_shape(*dnn_, Pass::wgrad, x, dy, dw.shape(), p), dw.mutable_data<float>(), x, dy);
     return;
   }
   const Window window = folded_window(p.pad);
   const std::int64_t phase = dw.shape()[0] * window.taps * window.taps * dw.shape()[3];
   Scratch<float> folded(*this, 4 * phase);
-  run_wgrad(*dnn_, folded_shape(*dnn_, Pass::wgrad, x, dy, dw.shape(), p), folded, x,
+  conv_weights(*dnn_, folded_shape(*dnn_, Pass::wgrad, x, dy, dw.shape(), p), folded, x,
             as_inner(*this, threads_, dy, x.shape(), dw.shape(), p.out));
   const float* const d = folded;
   unfold_gradient(threads_, dw, {{d, window, window}, {d + phase, window, window}, {d + 2 * phase, window, window},

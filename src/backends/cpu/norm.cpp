@@ -23,7 +23,7 @@ void CpuBackend::norm_stats(Tensor& mean, Tensor& var, const Tensor& x) {
     });
     channel_sums<2>(*this, threads_, walk, sums,
                     [=, center = shift.get()](std::int64_t i, std::int64_t, std::int64_t j) {
-                      const float d = load(from, i) - center[j];
+                      const double d = static_cast<double>(load(from, i)) - static_cast<double>(center[j]);
                       return Terms{d, d * d};
                     });
   });

@@ -84,9 +84,9 @@ ConvPlan::~ConvPlan() {
   if (packed_weights_ != nullptr) dnn_.memory.release(packed_weights_, weights_.get_size());
 }
 
-void ConvPlan::pack(const Tensor& w, const float* values) {
+void ConvPlan::pack(const Tensor& w, const Tensor& values) {
   if (packed_weights_ == nullptr) packed_weights_ = dnn_.memory.allocate(weights_.get_size());
-  memory plain(plain_weights_, dnn_.engine, const_cast<float*>(values));
+  memory plain(plain_weights_, dnn_.engine, const_cast<void*>(values.raw()));
   memory packed(weights_, dnn_.engine, packed_weights_);
   reorder_.execute(dnn_.stream, plain, packed);
   packed_id_ = w.buffer_id();

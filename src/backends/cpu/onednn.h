@@ -18,6 +18,7 @@ struct ConvShape {
   std::int64_t p, q, k;                    // y [N,P,Q,K]
   std::int64_t r, s;                       // w [K,R,S,C / groups]
   std::int64_t stride, top, left, dilation, groups;
+  bool reversed = false;                   // of two convolutions of one shape and one weight, one may be the other's adjoint
   auto operator<=>(const ConvShape&) const = default;
 };
 
@@ -39,9 +40,9 @@ class ConvPlan {
   ConvPlan(const ConvPlan&) = delete;
   ConvPlan& operator=(const ConvPlan&) = delete;
 
-  // forward: x -> y, dgrad: dy -> dx. packed() is asked first; `values` are the weights of `w`, folded or not, [K,R,S,C].
+  // forward: x -> y, dgrad: dy -> dx. packed() is asked first; `values` [K,R,S,C / groups] were made from w.
   bool packed(const Tensor& w) const { return w.buffer_id() == packed_id_ && w.version() == packed_version_; }
-  void pack(const Tensor& w, const float* values);
+  void pack(const Tensor& w, const Tensor& values);
   void run(const void* from, void* to);
   void run_wgrad(const void* x, const void* dy, float* dw);
 

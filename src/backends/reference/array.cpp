@@ -19,6 +19,8 @@ BFloat16 to_bf16(double x) {
   return {static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
 }
 
+template <class T> T to_integer(double x) { return static_cast<T>(std::nearbyint(x)); }
+
 template <class T, class F> void read(Array& y, const Tensor& x, F value) {
   const T* data = x.data<T>();
   for (std::int64_t i = 0; i < y.size(); ++i) y[i] = value(data[i]);
@@ -49,8 +51,8 @@ void store(Tensor& y, const Array& x) {
     case DType::f32: write<float>(y, x, [](double v) { return static_cast<float>(v); }); break;
     case DType::f64: write<double>(y, x, [](double v) { return v; }); break;
     case DType::bf16: write<BFloat16>(y, x, to_bf16); break;
-    case DType::u8: write<std::uint8_t>(y, x, [](double v) { return static_cast<std::uint8_t>(std::nearbyint(v)); }); break;
-    case DType::i32: write<std::int32_t>(y, x, [](double v) { return static_cast<std::int32_t>(std::nearbyint(v)); }); break;
+    case DType::u8: write<std::uint8_t>(y, x, to_integer<std::uint8_t>); break;
+    case DType::i32: write<std::int32_t>(y, x, to_integer<std::int32_t>); break;
   }
 }
 

@@ -1,0 +1,22 @@
+#pragma once
+// Convolution without upsampling: which algorithm computes it. The choice is a rule on channels, kernel, stride and dtype,
+// never on the number or the size of the pictures and never on a measured time, so that a seed gives the same bits.
+#include <functional>
+
+#include "backends/cpu/onednn.h"
+
+namespace pastiche::cpu {
+
+// forward: to = y, from = x; dgrad: to = dx, from = dy. The weights are weights(), [K,R,S,C / groups] in f32, made from `w`:
+// they are asked for only where w has changed since the last time.
+void conv_data(OneDnn& dnn, const ConvShape& shape, Tensor& to, const Tensor& from, const Tensor& w,
+               const std::function<Tensor()>& weights);
+
+// dw [K,R,S,C / groups]
+void conv_weights(OneDnn& dnn, const ConvShape& shape, float* dw, const Tensor& x, const Tensor& dy);
+
+// The data gradient of few channels: dx [N,H,W,C] from dy [N,P,Q,K] and w [K,R,S,C]. A primitive computes 16 channels for
+// each of these; here one GEMM gives what every pixel of dy adds through every tap, and the taps' planes are added up, shifted.
+void conv_scatter(OneDnn& dnn, const ConvShape& shape, Tensor& dx, const Tensor& dy, const float* w);
+
+}  // namespace pastiche::cpu
