@@ -123,7 +123,7 @@ TEST_F(Cli, BadData) {
   write("broken/a.png", "\x89PNG\r\n\x1a\n");
   ASSERT_EQ(mkfifo((folder_ / "broken/b.png").c_str(), 0600), 0);
   fs::create_directories(folder_ / "broken/c.png");
-  expect_error("train --data absent", 4, "absent");
+  expect_error("train --data absent", 3, "absent");
   expect_error("train --size 16 --data empty", 3, "empty");
   expect_error("train --size 16 --data texts", 3, "texts");
   expect_error("train --size 16 --data broken", 3, "broken");

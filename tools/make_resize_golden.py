@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Remakes tests/golden/resize.bin with Pillow: pictures and what its resize() makes of them.
 
-The width is resized first, as Pillow does up to version 12; from 13 on it begins with the height where that shrinks more.
+The width is resized first, as Pillow does up to version 12; 13 begins with the height where that shrinks more.
 
 A case is six little-endian int32 (height, width, channels, target height, target width, filter in the order of
 pastiche::Filter), the picture [H,W,C] and the result. Usage: python tools/make_resize_golden.py (needs numpy, pillow).
