@@ -4,7 +4,8 @@
 The width is resized first, as Pillow does up to version 12; 13 begins with the height where that shrinks more.
 
 A case is six little-endian int32 (height, width, channels, target height, target width, filter in the order of
-pastiche::Filter), the picture [H,W,C] and the result. Usage: python tools/make_resize_golden.py (needs numpy, pillow).
+pastiche::Filter), the picture [H,W,C] and the result.
+Usage: python tools/make_resize_golden.py (needs numpy, pillow).
 """
 import pathlib
 import struct
