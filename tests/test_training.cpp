@@ -147,7 +147,7 @@ TEST_F(Training, OverfitsSixteenPictures) {
     return sum / 16;
   };
   const double before = mean_distance();
-  for (int i = 0; i < 400; ++i) trainer.step(batch);
+  for (int i = 0; i < 1000; ++i) trainer.step(batch);
   const double after = mean_distance();
   EXPECT_LT(after, 0.5 * before) << "before " << before;
   EXPECT_LT(after, 0.35) << "before " << before;

@@ -56,6 +56,7 @@ int run(int argc, char** argv) {
   CLI::App app{"pastiche: a GAN engine. Learns from a folder of pictures and makes new ones in their style.\n" +
                examples({"pastiche train --data my-pictures --size 64 --time 30m", "pastiche generate runs/00000-dcgan-my-pictures/model.safetensors --grid 8x8 -o grid.png"})};
   app.set_version_flag("--version", std::string("pastiche ") + PASTICHE_VERSION);
+  app.name("pastiche");
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
   Outcome outcome;

@@ -75,8 +75,8 @@ struct Terms {
 };
 
 // sums[c] = the sum of a, sums[channels + c] = the sum of b over the elements of channel c, for Terms = term(ix, iy, j): an
-// element's places in x and y, and its place in the piece. Sums are in double, and their order follows from the shape alone, so
-// any number of threads gives the same bits.
+// element's places in x and y, and its place in the piece. Sums are in double, and their order follows from the shape alone,
+// so any number of threads gives the same bits.
 template <int S, class Term>
 void channel_sums(Backend& backend, int threads, const Walk& walk, double* sums, Term term) {
   const std::int64_t channels = walk.channels(), wide = walk.wide(), lines = walk.lines();

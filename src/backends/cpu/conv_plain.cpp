@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "backends/cpu/operand.h"
-
 namespace pastiche::cpu {
 namespace {
 
@@ -55,13 +53,17 @@ bool is_thin(std::int64_t written, std::int64_t read, DType dtype) {
 
 }  // namespace
 
-void conv_data(OneDnn& dnn, const ConvShape& shape, Tensor& to, const Tensor& from, const Tensor& w,
+void conv_data(OneDnn& dnn, const ConvShape& shape, const Target& to, const Source& from, const Tensor& w,
                const std::function<Tensor()>& weights) {
   const bool forward = shape.pass == Pass::forward, turn = can_reverse(shape);
-  if (shape.groups == 1 && (turn || !forward) &&
+  if (shape.groups == 1 && !shape.accumulate && (turn || !forward) &&
       is_thin(forward ? shape.k : shape.c, forward ? shape.c : shape.k, shape.dtype)) {
-    if (forward) conv_scatter(dnn, reversed(shape, Pass::dgrad), to, from, reverse_weights(dnn, weights(), shape).data<float>());
-    else conv_scatter(dnn, shape, to, from, weights().data<float>());
+    const Tensor plain = weights();
+    if (forward) {
+      conv_scatter(dnn, reversed(shape, Pass::dgrad), to, from, reverse_weights(dnn, plain, shape));
+    } else {
+      conv_scatter(dnn, shape, to, from, plain);
+    }
     return;
   }
   const bool as_forward = !forward && turn;  // a primitive's forward is faster than its data gradient
@@ -72,12 +74,12 @@ void conv_data(OneDnn& dnn, const ConvShape& shape, Tensor& to, const Tensor& fr
     plan.pack(w, as_forward ? reverse_weights(dnn, plain, shape) : plain);
   }
   const Operand input(dnn.memory, dnn.threads, from, shape.dtype);
-  Result result(dnn.memory, dnn.threads, to, shape.dtype);
+  Result result(dnn.memory, dnn.threads, to, shape.result);
   plan.run(input.data(), result.data());
   result.finish();
 }
 
-void conv_weights(OneDnn& dnn, const ConvShape& shape, float* dw, const Tensor& x, const Tensor& dy) {
+void conv_weights(OneDnn& dnn, const ConvShape& shape, float* dw, const Source& x, const Source& dy) {
   const Operand input(dnn.memory, dnn.threads, x, shape.dtype);
   const Operand gradient(dnn.memory, dnn.threads, dy, shape.dtype);
   // A primitive rounds the channels of dy up to 16, those of x it takes as they are.

@@ -1,7 +1,6 @@
 #include <algorithm>
 
 #include "backends/cpu/conv_plain.h"
-#include "backends/cpu/operand.h"
 
 namespace pastiche::cpu {
 namespace {
@@ -19,7 +18,9 @@ Shift shift_of(std::int64_t offset, std::int64_t stride, std::int64_t to, std::i
 // The planes of one picture's dx: [C][stride][stride][rows][columns], every phase of the stride with its own.
 struct Planes {
   std::int64_t stride, rows, columns;
-  std::int64_t at(std::int64_t c, std::int64_t i, std::int64_t j) const { return ((c * stride + i) * stride + j) * rows * columns; }
+  std::int64_t at(std::int64_t c, std::int64_t i, std::int64_t j) const {
+    return ((c * stride + i) * stride + j) * rows * columns;
+  }
 };
 
 // Adds `taps` [R,S,C][p1 - p0][Q], what the rows p0..p1 of dy give through each tap.
@@ -45,7 +46,7 @@ void add_taps(const ConvShape& s, const Planes& planes, float* sums, const float
 
 }  // namespace
 
-void conv_scatter(OneDnn& dnn, const ConvShape& s, Tensor& dx, const Tensor& dy, const float* w) {
+void conv_scatter(OneDnn& dnn, const ConvShape& s, const Target& dx, const Source& dy, const Tensor& w) {
   const std::int64_t taps = s.r * s.s * s.c;
   const Planes planes{s.stride, (s.h + s.stride - 1) / s.stride, (s.w + s.stride - 1) / s.stride};
   const std::int64_t plane_elements = s.c * s.stride * s.stride * planes.rows * planes.columns;
@@ -53,11 +54,11 @@ void conv_scatter(OneDnn& dnn, const ConvShape& s, Tensor& dx, const Tensor& dy,
   const std::int64_t each = plane_elements + band * s.q * (taps + s.k);
   Scratch<float> scratch(dnn.memory, dnn.threads * each), by_tap(dnn.memory, taps * s.k);
   for (std::int64_t k = 0; k < s.k; ++k) {
-    for (std::int64_t t = 0; t < taps; ++t) by_tap[t * s.k + k] = w[k * taps + t];
+    for (std::int64_t t = 0; t < taps; ++t) by_tap[t * s.k + k] = w.data<float>()[k * taps + t];
   }
-  with_float(dy, [&]<class T>(T) {
-    const T* const from = dy.data<T>();
-    T* const to = dx.mutable_data<T>();
+  with_float(dy.dtype, dx.dtype, [&]<class T, class To>(T, To) {
+    const auto* const from = static_cast<const T*>(dy.data);
+    auto* const to = static_cast<To*>(dx.data);
     for_items(dnn.threads, dnn.threads, s.n * s.p * s.q * taps, [&, from, to](std::int64_t thread) {
       float* const sums = scratch.get() + thread * each;
       float* const products = sums + plane_elements;  // [R,S,C][band][Q]
@@ -73,7 +74,7 @@ void conv_scatter(OneDnn& dnn, const ConvShape& s, Tensor& dx, const Tensor& dy,
           dnnl::sgemm('N', 'T', taps, pixels, s.k, 1.0f, by_tap.get(), s.k, operand, s.k, 0.0f, products, pixels);
           add_taps(s, planes, sums, products, p0, p1);
         }
-        T* const picture = to + n * s.h * s.w * s.c;
+        To* const picture = to + n * s.h * s.w * s.c;
         for (std::int64_t h = 0; h < s.h; ++h) {
           for (std::int64_t c = 0; c < s.c; ++c) {
             for (std::int64_t j = 0; j < s.stride; ++j) {

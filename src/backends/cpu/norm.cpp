@@ -48,7 +48,9 @@ void CpuBackend::norm_act(Tensor& y, const Tensor& x, const Tensor& mean, const 
   walk.spread(shifts, [b = beta.data<float>()](std::int64_t c) { return b[c]; });
   const auto slope = static_cast<float>(p.slope);
   with_float(x, [&]<class T>(T) {
-    walk.all(threads_, [=, from = x.data<T>(), to = y.mutable_data<T>()](std::int64_t ix, std::int64_t iy, std::int64_t width) {
+    const T* const from = x.data<T>();
+    T* const to = y.mutable_data<T>();
+    walk.all(threads_, [=](std::int64_t ix, std::int64_t iy, std::int64_t width) {
 #pragma omp simd
       for (std::int64_t j = 0; j < width; ++j) {
         const float pre = std::fma(load(from, ix + j) - means[j], scales[j], shifts[j]);
@@ -59,14 +61,16 @@ void CpuBackend::norm_act(Tensor& y, const Tensor& x, const Tensor& mean, const 
 }
 
 // With d = x - mean and r = 1 / sqrt(var + eps), h = d r: sums of g and g d, then dx = s g - s avg(g) - d s r^2 avg(g d).
-void CpuBackend::norm_act_grad(Tensor& dx, Tensor& dgamma, Tensor& dbeta, const Tensor& dy, const Tensor& x, const Tensor& mean,
-                               const Tensor& var, const Tensor& gamma, const Tensor& beta, const NormAct& p) {
+void CpuBackend::norm_act_grad(Tensor& dx, Tensor& dgamma, Tensor& dbeta, const Tensor& dy, const Tensor& x,
+                               const Tensor& mean, const Tensor& var, const Tensor& gamma, const Tensor& beta,
+                               const NormAct& p) {
   const Walk walk(p.from, dy.shape());
   const std::int64_t channels = walk.channels(), wide = walk.wide();
   Scratch<double> sums(*this, 2 * channels);
   Scratch<float> table(*this, 5 * wide);
   float* const means = table;
-  float *const scales = means + wide, *const shifts = scales + wide, *const constants = shifts + wide, *const slopes = constants + wide;
+  float *const scales = means + wide, *const shifts = scales + wide;
+  float *const constants = shifts + wide, *const slopes = constants + wide;
   const float *const m = mean.data<float>(), *const v = var.data<float>(), *const ga = gamma.data<float>();
   const auto inverse = [=, eps = p.eps](std::int64_t c) { return 1.0 / std::sqrt(v[c] + eps); };
   walk.spread(means, [=](std::int64_t c) { return m[c]; });

@@ -45,15 +45,21 @@ ConvPlan::ConvPlan(OneDnn& dnn, const ConvShape& s) : dnn_(dnn), pass_(s.pass) {
   };
   const memory::dims strides{s.stride, s.stride}, dilates{s.dilation - 1, s.dilation - 1}, near{s.top, s.left};
   const memory::dims far_sides{far(s.h, s.p, s.r, s.top), far(s.w, s.q, s.s, s.left)};
-  const memory::desc x({s.n, s.c, s.h, s.w}, data_type(s.dtype), Tag::nhwc);
-  const memory::desc y({s.n, s.k, s.p, s.q}, data_type(s.dtype), Tag::nhwc);
+  const auto written = [&](ConvShape::Pass pass) { return data_type(s.pass == pass ? s.result : s.dtype); };
+  const memory::desc x({s.n, s.c, s.h, s.w}, written(ConvShape::Pass::dgrad), Tag::nhwc);
+  const memory::desc y({s.n, s.k, s.p, s.q}, written(ConvShape::Pass::forward), Tag::nhwc);
   const memory::dims weight_dims = s.groups == 1
                                        ? memory::dims{s.k, s.c, s.r, s.s}
                                        : memory::dims{s.groups, s.k / s.groups, s.c / s.groups, s.r, s.s};
   plain_weights_ = memory::desc(weight_dims, memory::data_type::f32, s.groups == 1 ? Tag::ohwi : Tag::gohwi);
   const auto any_order = [&](DType dtype) { return memory::desc(weight_dims, data_type(dtype), Tag::any); };
   constexpr auto direct = dnnl::algorithm::convolution_direct;
-  const dnnl::primitive_attr attributes = scratchpad_from_user();
+  dnnl::primitive_attr attributes = scratchpad_from_user();
+  if (s.accumulate) {
+    dnnl::post_ops add_to;
+    add_to.append_sum(1.0f);
+    attributes.set_post_ops(add_to);
+  }
   try {
     const dnnl::convolution_forward::primitive_desc forward(
         {dnnl::prop_kind::forward_training, direct, x, any_order(s.dtype), y, strides, dilates, near, far_sides}, attributes,

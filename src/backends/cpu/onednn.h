@@ -13,11 +13,12 @@ namespace pastiche {
 // A convolution as oneDNN computes it: no upsampling, each side with its own padding, far sides padded as far as y reaches.
 struct ConvShape {
   enum class Pass : std::uint8_t { forward, dgrad, wgrad } pass;
-  DType dtype;                             // of activations
+  DType dtype, result;                     // of what is read and of what is written, but for weights
   std::int64_t n, h, w, c;                 // x [N,H,W,C]
   std::int64_t p, q, k;                    // y [N,P,Q,K]
   std::int64_t r, s;                       // w [K,R,S,C / groups]
   std::int64_t stride, top, left, dilation, groups;
+  bool accumulate = false;                 // forward: y is added to
   bool reversed = false;                   // of two convolutions of one shape and one weight, one may be the other's adjoint
   auto operator<=>(const ConvShape&) const = default;
 };

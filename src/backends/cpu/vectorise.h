@@ -29,20 +29,22 @@ inline void store(BFloat16* p, std::int64_t i, float value) {
   p[i].bits = static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
 
-// Calls body with a value of the tensor's storage type: float or BFloat16.
-template <class Body> void with_float(const Tensor& x, Body body) {
-  switch (x.dtype()) {
+// Calls body with a value of the storage type: float or BFloat16.
+template <class Body> void with_float(DType dtype, Body body) {
+  switch (dtype) {
     case DType::f32: return body(float{});
     case DType::bf16: return body(BFloat16{});
     default:
       throw Error(ExitCode::usage,
                   fmt::format("the cpu backend computes in f32 and bf16, not {}; f64 is for the reference backend",
-                              dtype_name(x.dtype())));
+                              dtype_name(dtype)));
   }
 }
-template <class Body> void with_float(const Tensor& x, const Tensor& y, Body body) {
-  with_float(x, [&](auto a) { with_float(y, [&](auto b) { body(a, b); }); });
+template <class Body> void with_float(DType first, DType second, Body body) {
+  with_float(first, [&](auto a) { with_float(second, [&](auto b) { body(a, b); }); });
 }
+template <class Body> void with_float(const Tensor& x, Body body) { with_float(x.dtype(), body); }
+template <class Body> void with_float(const Tensor& x, const Tensor& y, Body body) { with_float(x.dtype(), y.dtype(), body); }
 
 constexpr std::int64_t serial_below = 32768;  // elements: less is done before a second thread has started
 
@@ -62,7 +64,9 @@ template <class Body> void for_items(int threads, std::int64_t items, std::int64
 template <class T> class Scratch {
  public:
   Scratch(Backend& backend, std::int64_t count)
-      : backend_(backend), bytes_(static_cast<std::size_t>(count) * sizeof(T)), data_(static_cast<T*>(backend.allocate(bytes_))) {}
+      : backend_(backend),
+        bytes_(static_cast<std::size_t>(count) * sizeof(T)),
+        data_(static_cast<T*>(backend.allocate(bytes_))) {}
   ~Scratch() { backend_.release(data_, bytes_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
@@ -100,7 +104,8 @@ inline float exp_of(float x) {
 inline float log_of(float x) {
   const bool subnormal = x < 0x1p-126f;
   const float scaled = subnormal ? x * 0x1p23f : x;
-  const auto bits = std::bit_cast<std::int32_t>(scaled) - 0x3f3504f3;  // so that the mantissa is in [sqrt 1/2, sqrt 2)
+  // So that the mantissa is in [sqrt 1/2, sqrt 2).
+  const auto bits = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(scaled) - 0x3f3504f3u);
   const float e = static_cast<float>(bits >> 23) - (subnormal ? 23.0f : 0.0f);
   const float f = std::bit_cast<float>((bits & 0x007fffff) + 0x3f3504f3) - 1.0f;
   const float f2 = f * f;
@@ -127,7 +132,10 @@ inline float log1p_of(float x) {
   return log_of(sum) + (x - (sum - 1.0f)) / sum;
 }
 
-inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
+inline float sigmoid_of(float x) {
+  const float e = exp_of(-std::fabs(x));
+  return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
 
 inline float tanh_of(float x) {
   const float x2 = x * x;
