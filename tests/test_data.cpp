@@ -24,13 +24,6 @@ using dirty::TemporaryFolder;
 
 const fs::path test_data = fs::path(PASTICHE_TEST_DIR) / "data";
 
-Image picture(const Dataset& data, std::int64_t index) {
-  Image image{data.height(), data.width(), data.channels(), {}};
-  image.pixels.resize(data.picture_bytes());
-  data.read(index, image.pixels.data());
-  return image;
-}
-
 Image noise(int height, int width, int channels, unsigned seed) {
   Image image{height, width, channels, {}};
   image.pixels.resize(std::size_t(height) * width * channels);
@@ -44,7 +37,7 @@ TEST(Data, OpensPictureFolder) {
   EXPECT_EQ(std::tuple(data->size(), data->height(), data->width(), data->channels()), std::tuple(257, 32, 32, 3));
   EXPECT_TRUE(data->labels().empty());
   EXPECT_TRUE(data->skipped().empty());  // COPYRIGHT is nobody's picture
-  EXPECT_EQ(picture(*data, 0), read_picture(test_data / "emoji32" / "emoji_u0023_20e3.png"));
+  EXPECT_EQ(data->picture(0), read_picture(test_data / "emoji32" / "emoji_u0023_20e3.png"));
   const auto strict = open_dataset(test_data / "emoji32" / "", {.strict = true});
   EXPECT_EQ(strict->name(), "emoji32");
   EXPECT_EQ(strict->fingerprint(), data->fingerprint());
@@ -72,7 +65,7 @@ TEST(Data, AsksForASizeWherePicturesDiffer) {
   const std::string reason = refusal(ExitCode::bad_data, [&] { open_dataset(folder.path()); });
   EXPECT_NE(reason.find("--size"), std::string::npos) << reason;
   const auto data = open_dataset(folder.path(), {.height = 6, .width = 5});
-  EXPECT_EQ(picture(*data, 4), fit(tall, 6, 5));
+  EXPECT_EQ(data->picture(4), fit(tall, 6, 5));
   // A broken file of another size is no reason to ask.
   Bytes broken = encode_png(tall);
   broken.resize(broken.size() - 100);
@@ -92,8 +85,8 @@ TEST(Data, ChannelsFollowThePictures) {
   dirty::write(folder / "c.png", dirty::make_png(rgba));
   EXPECT_EQ(open_dataset(folder.path())->channels(), 3);
   const auto composed = open_dataset(folder.path(), {.background = {9, 8, 7}});
-  EXPECT_EQ(picture(*composed, 2), convert(dirty::png_pixels(rgba), 3, {9, 8, 7}));
-  EXPECT_EQ(picture(*open_dataset(folder.path(), {.channels = 4}), 2), dirty::png_pixels(rgba));
+  EXPECT_EQ(composed->picture(2), convert(dirty::png_pixels(rgba), 3, {9, 8, 7}));
+  EXPECT_EQ(open_dataset(folder.path(), {.channels = 4})->picture(2), dirty::png_pixels(rgba));
   EXPECT_EQ(open_dataset(folder.path(), {.channels = 1})->channels(), 1);
   // The only colour picture turns out broken: what remains is gray.
   Bytes broken = dirty::make_png(rgba);
@@ -101,7 +94,7 @@ TEST(Data, ChannelsFollowThePictures) {
   dirty::write(folder / "c.png", broken);
   const auto gray = open_dataset(folder.path());
   EXPECT_EQ(gray->channels(), 1);
-  EXPECT_EQ(picture(*gray, 0).pixels.size(), 13u * 9u);
+  EXPECT_EQ(gray->picture(0).pixels.size(), 13u * 9u);
 }
 
 TEST(Data, RefusesWhatIsNoData) {
@@ -163,8 +156,8 @@ TEST(Data, SurvivesADirtyFolder) {
   std::int64_t decoded = 0;
   for (std::int64_t i = 0; i < lazy->size(); ++i) {
     try {
-      const Image image = picture(*lazy, i);
-      EXPECT_EQ(image, picture(*data, decoded));
+      const Image image = lazy->picture(i);
+      EXPECT_EQ(image, data->picture(decoded));
       ++decoded;
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ExitCode::bad_data);
@@ -181,9 +174,9 @@ TEST(Data, NoticesFilesThatChangeLater) {
   EXPECT_EQ(cached->fingerprint(), lazy->fingerprint());
   fs::resize_file(folder / "1.png", 50);
   fs::remove(folder / "2.png");
-  EXPECT_NO_THROW(picture(*cached, 2));
-  EXPECT_NO_THROW(picture(*lazy, 0));
-  for (const int index : {1, 2}) refusal(ExitCode::bad_data, [&] { picture(*lazy, index); });
+  EXPECT_NO_THROW(cached->picture(2));
+  EXPECT_NO_THROW(lazy->picture(0));
+  for (const int index : {1, 2}) refusal(ExitCode::bad_data, [&] { lazy->picture(index); });
 }
 
 TEST(Data, FingerprintCoversNamesAndContents) {
@@ -353,7 +346,7 @@ TEST(Loader, FeedsRealPictures) {
   const auto data = open_dataset(test_data / "emoji32");
   for (const Batch& batch : batches(*data, {.batch = 64, .threads = 4}, 12)) {
     for (int j = 0; j < 64; ++j) {
-      const Image image = picture(*data, batch.indices[j]);
+      const Image image = data->picture(batch.indices[j]);
       ASSERT_EQ(std::memcmp(image.pixels.data(), batch.pixels.data() + j * data->picture_bytes(), image.pixels.size()),
                 0);
     }

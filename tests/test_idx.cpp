@@ -24,13 +24,6 @@ using dirty::TemporaryFolder;
 
 const fs::path test_data = fs::path(PASTICHE_TEST_DIR) / "data";
 
-Image picture(const Dataset& data, std::int64_t index) {
-  Image image{data.height(), data.width(), data.channels(), {}};
-  image.pixels.resize(data.picture_bytes());
-  data.read(index, image.pixels.data());
-  return image;
-}
-
 Bytes idx_images(int count, int height, int width) {
   return join({big_endian(0x803), big_endian(count), big_endian(height), big_endian(width),
                Bytes(std::size_t(count) * height * width, std::byte{3})});
@@ -43,7 +36,7 @@ TEST(Idx, OpensAFolder) {
   ASSERT_EQ(data->labels().size(), 1000u);
   EXPECT_EQ(std::set<int>(data->labels().begin(), data->labels().end()).size(), 10u);
   EXPECT_TRUE(data->skipped().empty());
-  const Image image = picture(*data, 999);
+  const Image image = data->picture(999);
   EXPECT_GT(std::accumulate(image.pixels.begin(), image.pixels.end(), 0), 1000);
 }
 
@@ -67,7 +60,7 @@ TEST(Idx, ResizesAndConverts) {
   const fs::path path = test_data / "fashion";
   const auto plain = open_dataset(path);
   const auto data = open_dataset(path, {.height = 32, .width = 40, .channels = 3});
-  EXPECT_EQ(picture(*data, 7), convert(fit(picture(*plain, 7), 32, 40), 3));
+  EXPECT_EQ(data->picture(7), convert(fit(plain->picture(7), 32, 40), 3));
   EXPECT_EQ(data->fingerprint(), plain->fingerprint());
 }
 

@@ -121,8 +121,7 @@ TEST_F(Training, OverfitsSixteenPictures) {
   std::vector<Image> pictures;
   std::vector<std::uint8_t> batch;
   for (int i = 0; i < 16; ++i) {
-    Image picture{16, 16, 1, std::vector<std::uint8_t>(256)};
-    data->read(i, picture.pixels.data());
+    const Image picture = data->picture(i);
     batch.insert(batch.end(), picture.pixels.begin(), picture.pixels.end());
     pictures.push_back(picture);
   }

@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "pastiche/image.h"
+
 namespace pastiche {
 
 struct DataOptions {
@@ -48,6 +50,7 @@ class Dataset {
   // Writes picture `index` as [H,W,C]. Any number of threads may call it. Throws Error(bad_data) where a file changed
   // or broke after it was opened.
   virtual void read(std::int64_t index, std::uint8_t* out) const = 0;
+  Image picture(std::int64_t index) const;  // the same, as a picture of its own
 
  protected:
   explicit Dataset(std::string name) : name_(std::move(name)) {}

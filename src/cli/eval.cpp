@@ -31,9 +31,7 @@ std::vector<Image> draw(const Dataset& data, std::int64_t count, std::uint64_t s
   for (std::int64_t i = 0; i < count; ++i) {
     const Philox4 words = philox4x32({seed, 0x4000}, 0, static_cast<std::uint64_t>(i));
     std::swap(order[i], order[i + words.word[0] % static_cast<std::uint64_t>(data.size() - i)]);
-    Image picture{data.height(), data.width(), data.channels(), std::vector<std::uint8_t>(static_cast<std::size_t>(data.picture_bytes()))};
-    data.read(order[i], picture.pixels.data());
-    pictures.push_back(std::move(picture));
+    pictures.push_back(data.picture(order[i]));
   }
   return pictures;
 }

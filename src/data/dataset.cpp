@@ -41,6 +41,12 @@ std::string short_name(const fs::path& path) {
 
 }  // namespace
 
+Image Dataset::picture(std::int64_t index) const {
+  Image image{height_, width_, channels_, std::vector<std::uint8_t>(static_cast<std::size_t>(picture_bytes()))};
+  read(index, image.pixels.data());
+  return image;
+}
+
 std::unique_ptr<Dataset> open_dataset(const fs::path& path, const DataOptions& options) {
   require_options(options);
   const fs::path idx = find_idx(path);

@@ -259,11 +259,7 @@ class Run {
   Image reals_grid() const {
     std::vector<Image> pictures;
     const std::int64_t count = std::min<std::int64_t>(data_->size(), grid_.columns * grid_.rows);
-    for (std::int64_t i = 0; i < count; ++i) {
-      Image picture{data_->height(), data_->width(), data_->channels(), std::vector<std::uint8_t>(static_cast<std::size_t>(data_->picture_bytes()))};
-      data_->read(i * data_->size() / count, picture.pixels.data());
-      pictures.push_back(std::move(picture));
-    }
+    for (std::int64_t i = 0; i < count; ++i) pictures.push_back(data_->picture(i * data_->size() / count));
     return tile(pictures, grid_.columns, 2);
   }
 
