@@ -150,7 +150,7 @@ class Backend {
   bool poison_ = false;
 };
 
-// "cpu" | "reference". Error(device) for a name that this build has not; never a silent fallback. A backend must outlive
+// "cpu" | "reference", or "auto": the best that this machine has. Error(device) for a name that this build has not; never a silent fallback. A backend must outlive
 // its tensors. threads = 0: as many as there are cores.
 std::unique_ptr<Backend> make_backend(std::string_view name, int threads = 0);
 std::vector<std::string> backend_names();

@@ -72,6 +72,8 @@ class GanTrainer {
 
 // Latents of picture `seed`, for pictures to look at: [nz] standard normal numbers, the same on every backend.
 std::vector<float> sample_latent(std::uint64_t seed, std::int64_t nz);
+// The same of several seeds, one after the other: [seeds * nz].
+std::vector<float> sample_latents(std::span<const std::uint64_t> seeds, std::int64_t nz);
 
 // Pictures of latents [count * nz], by running statistics, at most `batch` at a time.
 std::vector<Image> generate_pictures(Generator& generator, std::span<const float> latents, std::int64_t batch = 64);

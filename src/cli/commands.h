@@ -22,6 +22,9 @@ void add_eval(CLI::App& app, Outcome& outcome);
 // The command as it could be typed again, for run.json and for the pictures' text.
 const std::string& command_line();
 
+// An argument as a POSIX shell reads it: quoted where it needs it.
+std::string shell_word(const std::string& word);
+
 // "pastiche train ..." lines that open a command's help.
 std::string examples(std::initializer_list<const char*> lines);
 

@@ -57,7 +57,7 @@ int run_doctor(const std::string& device, int threads) {
   fmt::print("pastiche   {}\nprocessor  {}, {} cores\nmemory     {:.1f} GiB\ndevices    {}\n", PASTICHE_VERSION, processor_name(),
              std::thread::hardware_concurrency(), static_cast<double>(memory.totalram) * memory.mem_unit / (1 << 30),
              fmt::join(backend_names(), ", "));
-  const auto backend = make_backend(device == "auto" ? "cpu" : device, threads);
+  const auto backend = make_backend(device, threads);
   fmt::print("device     {}\n", backend->fingerprint());
   const auto reference = make_backend("reference");
   const double difference = relative_difference(tiny_gradients(*backend), tiny_gradients(*reference));

@@ -38,7 +38,7 @@ std::vector<Image> draw(const Dataset& data, std::int64_t count, std::uint64_t s
 
 int run_eval(const EvalArguments& a) {
   const bool is_model = std::filesystem::path(a.pictures).extension() == ".safetensors";
-  const auto backend = make_backend(a.device == "auto" ? "cpu" : a.device, a.threads);
+  const auto backend = make_backend(a.device, a.threads);
   LoadedGenerator model;
   DataOptions shape;
   if (is_model) {
@@ -50,12 +50,9 @@ int run_eval(const EvalArguments& a) {
   std::int64_t count = std::min(a.count, data->size());
   std::vector<Image> made;
   if (is_model) {
-    std::vector<float> latents;
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::vector<float> z = sample_latent(a.seed * 1'000'003 + static_cast<std::uint64_t>(i), model.card.model.nz);
-      latents.insert(latents.end(), z.begin(), z.end());
-    }
-    made = generate_pictures(*model.generator, latents);
+    std::vector<std::uint64_t> seeds(static_cast<std::size_t>(count));
+    std::iota(seeds.begin(), seeds.end(), a.seed * 1'000'003);
+    made = generate_pictures(*model.generator, sample_latents(seeds, model.card.model.nz));
   } else {
     const auto pictures = open_dataset(a.pictures, {.height = data->height(), .width = data->width(), .channels = data->channels()});
     count = std::min(count, pictures->size());

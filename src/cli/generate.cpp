@@ -52,15 +52,6 @@ std::vector<std::uint64_t> parse_seeds(std::string_view text) {
   return seeds;
 }
 
-std::vector<float> latents_of(std::span<const std::uint64_t> seeds, std::int64_t nz) {
-  std::vector<float> latents;
-  for (std::uint64_t seed : seeds) {
-    const std::vector<float> z = sample_latent(seed, nz);
-    latents.insert(latents.end(), z.begin(), z.end());
-  }
-  return latents;
-}
-
 // From one seed to the next along the sphere that normal latents lie near (White, 2016), and back to the first.
 std::vector<float> interpolated_latents(std::span<const std::uint64_t> seeds, int steps, std::int64_t nz) {
   std::vector<float> latents;
@@ -110,7 +101,7 @@ struct Maker {
   LoadedGenerator loaded;
 
   std::vector<Image> pictures(const std::vector<std::uint64_t>& seeds) {
-    return generate_pictures(*loaded.generator, latents_of(seeds, loaded.card.model.nz));
+    return generate_pictures(*loaded.generator, sample_latents(seeds, loaded.card.model.nz));
   }
   Image grid(const Grid& grid, const std::vector<std::uint64_t>& seeds) {
     if (seeds.size() != static_cast<std::size_t>(grid.columns) * grid.rows) {
@@ -139,7 +130,7 @@ int generate_again(const GenerateArguments& a, Backend& backend) {
 }
 
 int run_generate(const GenerateArguments& a) {
-  const auto backend = make_backend(a.device == "auto" ? "cpu" : a.device, a.threads);
+  const auto backend = make_backend(a.device, a.threads);
   if (!a.from.empty()) return generate_again(a, *backend);
   if (a.model.empty()) throw Error(ExitCode::usage, "generate needs a model file, such as a run's model.safetensors; or --from PICTURE.png");
   Maker maker{load_generator(*backend, a.model)};

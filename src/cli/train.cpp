@@ -80,11 +80,6 @@ TrainConfig with_file(const TrainArguments& arguments) {
 
 LogFormat log_format(const std::string& name) { return name == "json" ? LogFormat::json : LogFormat::text; }
 
-std::string shell_path(const std::filesystem::path& path) {
-  const std::string text = path.string();
-  return text.find_first_of(" '\"$\\") == text.npos ? text : "\"" + text + "\"";
-}
-
 int run_train(const TrainArguments& arguments) {
   std::unique_ptr<Progress> progress;
   TrainConfig config = arguments.config;
@@ -107,7 +102,7 @@ int run_train(const TrainArguments& arguments) {
   const auto at = [&](const std::string& name) { return (result.folder / name).string(); };
   if (result.signal != 0) {
     progress->note(fmt::format("stopped at step {} with everything saved; go on with:\n  pastiche train --resume {}", result.step,
-                               shell_path(result.folder)));
+                               shell_word(result.folder.string())));
     return 128 + result.signal;
   }
   fmt::print("grid    {}\nmodel   {}\nreport  {}\n", at(fmt::format("samples/{:06}.png", result.step)), at("model.safetensors"),

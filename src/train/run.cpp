@@ -9,6 +9,7 @@
 #include <cmath>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <thread>
 
 #include "pastiche/checkpoint.h"
@@ -84,8 +85,6 @@ ModelConfig model_of(const TrainConfig& c) {
           .ndf = c.ndf, .base = c.base, .d_norm = c.d_norm, .dropout = c.dropout};
 }
 
-std::string device_of(const TrainConfig& config) { return config.device == "auto" ? "cpu" : config.device; }
-
 int threads_of(const TrainConfig& config) {
   return config.threads > 0 ? config.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
@@ -130,14 +129,13 @@ class Run {
         lock_(resumed.empty() ? nullptr : std::make_unique<RunLock>(resumed)),
         data_(open_data(config_)),
         position_(resumed.empty() ? Position{.threads = threads_of(config_)} : read_position(resumed)),
-        backend_(make_backend(device_of(config_), position_.threads)),
+        backend_(make_backend(config_.device, position_.threads)),
         trainer_(*backend_, config_, model_of(config_)) {
     grid_ = parse_grid(config_.grid);
     snap_ = parse_interval(config_.snap);
-    for (int i = 0; i < grid_.columns * grid_.rows; ++i) {
-      const std::vector<float> z = sample_latent(static_cast<std::uint64_t>(i), config_.nz);
-      latents_.insert(latents_.end(), z.begin(), z.end());
-    }
+    std::vector<std::uint64_t> seeds(static_cast<std::size_t>(grid_.columns * grid_.rows));
+    std::iota(seeds.begin(), seeds.end(), 0);
+    latents_ = sample_latents(seeds, config_.nz);
     limit_seconds_ = config_.time.empty() ? 0 : parse_duration(config_.time);
     limit_steps_ = steps_limit();
     if (resumed.empty()) {

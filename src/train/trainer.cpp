@@ -164,6 +164,15 @@ std::vector<float> sample_latent(std::uint64_t seed, std::int64_t nz) {
   return z;
 }
 
+std::vector<float> sample_latents(std::span<const std::uint64_t> seeds, std::int64_t nz) {
+  std::vector<float> latents;
+  for (std::uint64_t seed : seeds) {
+    const std::vector<float> z = sample_latent(seed, nz);
+    latents.insert(latents.end(), z.begin(), z.end());
+  }
+  return latents;
+}
+
 std::vector<Image> generate_pictures(Generator& generator, std::span<const float> latents, std::int64_t batch) {
   const ModelConfig& config = generator.config();
   Backend& backend = generator.parameters().backend();
