@@ -80,6 +80,22 @@ class Cli : public testing::Test {
   fs::path folder_;
 };
 
+// One line and exit code 5 where there is no GPU, or no code for one; `auto` takes the CPU.
+TEST_F(Cli, AbsentDevices) {
+  expect_error("train --device tpu --data " + emoji + small, 5, "this build has no device 'tpu'");
+  const Finished cuda = run("train --steps 1 --device cuda --data " + emoji + small);
+  if (cuda.code == 0) GTEST_SKIP() << "this machine has a GPU";
+  expect_error("train --steps 1 --device cuda --data " + emoji + small, 5, "cuda");
+  EXPECT_EQ(run("train --steps 1 --device auto --data " + emoji + small).code, 0);
+}
+
+// The CUDA kernels, run by the processor.
+TEST_F(Cli, TrainsAndGeneratesOnSimt) {
+  ASSERT_EQ(run("train --steps 3 --device simt --out runs --name one --data " + emoji + small).code, 0);
+  ASSERT_EQ(run("generate runs/00000-one/model.safetensors --device simt --grid 2x2 -o grid.png").code, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "grid.png"));
+}
+
 TEST_F(Cli, HelpOpensWithTwoExamples) {
   for (const std::string command : {"", "train", "generate", "inspect", "data", "data check", "eval", "doctor"}) {
     const Finished f = run(command + " --help");

@@ -1,4 +1,4 @@
-// Every row of the op table, in five ways: the cpu backend against the reference, its gradients against the reference's,
+// Every row of the op table, in five ways: each device against the reference, its gradients against the reference's,
 // the reference's gradients against central differences, those of the gradients, and the table itself for gaps.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -15,16 +15,15 @@
 namespace pastiche {
 namespace {
 
-Backend& backend(std::string_view name) {
-  static const auto backends = [] {
-    std::map<std::string, std::unique_ptr<Backend>, std::less<>> all;
-    for (const char* each : {"cpu", "reference"}) {
-      all[each] = make_backend(each);
-      all[each]->poison_new_buffers(true);
-    }
-    return all;
-  }();
-  return *backends.find(name)->second;
+// One of each for the whole program. Throws where the device is absent.
+Backend& backend(const std::string& name) {
+  static std::map<std::string, std::unique_ptr<Backend>> all;
+  std::unique_ptr<Backend>& made = all[name];
+  if (!made) {
+    made = make_backend(name);
+    made->poison_new_buffers(true);
+  }
+  return *made;
 }
 
 constexpr double bf16_bound = 1e-2;
@@ -138,32 +137,45 @@ std::string difference(const std::vector<Var>& got, const std::vector<Var>& expe
   return "";
 }
 
-class OpTable : public testing::TestWithParam<std::string> {
+// Calls check(row) for each row of the op; what it returns, or throws, is a failure of that row.
+template <class F> void each_row(const std::string& op, F check) {
+  for (const OpCase& row : op_cases()) {
+    if (row.op != op) continue;
+    std::string text;
+    try {
+      text = check(row);
+    } catch (const std::exception& e) {
+      text = fmt::format("threw: {}", e.what());
+    }
+    if (!text.empty()) ADD_FAILURE() << row.name() << ": " << text;
+  }
+}
+
+// (device, op)
+class DeviceTable : public testing::TestWithParam<std::tuple<std::string, std::string>> {
  protected:
-  // Calls check(row) for each row of the op; what it returns, or throws, is a failure of that row.
-  template <class F> void each_row(F check) {
-    for (const OpCase& row : op_cases()) {
-      if (row.op != GetParam()) continue;
-      std::string text;
-      try {
-        text = check(row);
-      } catch (const std::exception& e) {
-        text = fmt::format("threw: {}", e.what());
-      }
-      if (!text.empty()) ADD_FAILURE() << row.name() << ": " << text;
+  const std::string& device() const { return std::get<0>(GetParam()); }
+  const std::string& op() const { return std::get<1>(GetParam()); }
+
+  void SetUp() override {
+    try {
+      backend(device());
+    } catch (const Error& error) {
+      if (device() != "cuda") throw;
+      GTEST_SKIP() << error.what();
     }
   }
 
-  // Compares what compute(execution) gives on cpu with what it gives on the reference, for every dtype and fill of each
+  // Compares what compute(execution) gives on the device with what it gives on the reference, for every dtype and fill of each
   // row. `rounding` is how many times the bound of the row is allowed where results are not exact in f32.
   template <class Compute> void compare_with_reference(double rounding, Compute compute) {
-    each_row([&](const OpCase& row) -> std::string {
+    each_row(op(), [&](const OpCase& row) -> std::string {
       const auto compare = [&](DType dtype, Fill fill, const Tolerance& tolerance) -> std::string {
-        const auto on = [&](std::string_view name, Fill values) {
+        const auto on = [&](const std::string& name, Fill values) {
           Execution e(backend(name), row, dtype, values);
           return compute(e);
         };
-        const std::string text = difference(on("cpu", fill), on("reference", fill),
+        const std::string text = difference(on(device(), fill), on("reference", fill),
                                             on("reference", fill == Fill::reals ? Fill::magnitudes : fill), tolerance);
         if (text.empty()) return "";
         return fmt::format("{}, {}: {}", dtype_name(dtype), fill == Fill::reals ? "reals" : "integers", text);
@@ -182,24 +194,24 @@ class OpTable : public testing::TestWithParam<std::string> {
   }
 };
 
-TEST_P(OpTable, CpuMatchesReference) {
+TEST_P(DeviceTable, MatchesReference) {
   compare_with_reference(1, [](Execution& e) { return e.forward(); });
 }
 
 // The gradient of an op is a few kernels, each of which rounds.
-TEST_P(OpTable, CpuGradientsMatchReference) {
+TEST_P(DeviceTable, GradientsMatchReference) {
   compare_with_reference(3, [](Execution& e) {
     return e.row.differentiable ? e.gradients(CreateGraph::no) : std::vector<Var>();
   });
 }
 
-TEST_P(OpTable, CpuSecondGradientsMatchReference) {
-  each_row([](const OpCase& row) -> std::string {
+TEST_P(DeviceTable, SecondGradientsMatchReference) {
+  each_row(op(), [this](const OpCase& row) -> std::string {
     if (!row.twice) return "";
-    const auto on = [&](std::string_view name, Fill fill) {
+    const auto on = [&](const std::string& name, Fill fill) {
       return Execution(backend(name), row, DType::f32, fill).second_gradients();
     };
-    return difference(on("cpu", Fill::reals), on("reference", Fill::reals), on("reference", Fill::magnitudes),
+    return difference(on(device(), Fill::reals), on("reference", Fill::reals), on("reference", Fill::magnitudes),
                       {.bound = 1e-5, .floor = row.floor});
   });
 }
@@ -249,8 +261,10 @@ std::string check_derivatives(Execution& e, const std::vector<Var>& analytic, co
   return "";
 }
 
-TEST_P(OpTable, GradientsMatchCentralDifferences) {
-  each_row([](const OpCase& row) -> std::string {
+class ReferenceTable : public testing::TestWithParam<std::string> {};
+
+TEST_P(ReferenceTable, GradientsMatchCentralDifferences) {
+  each_row(GetParam(), [](const OpCase& row) -> std::string {
     if (!row.differentiable) return "";
     Execution e(backend("reference"), row, DType::f64, Fill::reals);
     const std::vector<Var> analytic = e.gradients(CreateGraph::no);
@@ -260,8 +274,8 @@ TEST_P(OpTable, GradientsMatchCentralDifferences) {
   });
 }
 
-TEST_P(OpTable, SecondGradientsMatchCentralDifferences) {
-  each_row([](const OpCase& row) -> std::string {
+TEST_P(ReferenceTable, SecondGradientsMatchCentralDifferences) {
+  each_row(GetParam(), [](const OpCase& row) -> std::string {
     if (!row.twice) return "";
     Execution e(backend("reference"), row, DType::f64, Fill::reals);
     const std::vector<Var> analytic = e.second_gradients();
@@ -279,7 +293,14 @@ std::vector<std::string> ops_of_table() {
   return {names.begin(), names.end()};
 }
 
-INSTANTIATE_TEST_SUITE_P(All, OpTable, testing::ValuesIn(ops_of_table()), [](const auto& info) { return info.param; });
+const auto op_of = [](const auto& info) { return std::get<1>(info.param); };
+const auto devices = [](const char* name) { return testing::Combine(testing::Values(name), testing::ValuesIn(ops_of_table())); };
+INSTANTIATE_TEST_SUITE_P(All, ReferenceTable, testing::ValuesIn(ops_of_table()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Cpu, DeviceTable, devices("cpu"), op_of);
+INSTANTIATE_TEST_SUITE_P(Simt, DeviceTable, devices("simt"), op_of);
+#ifdef PASTICHE_CUDA
+INSTANTIATE_TEST_SUITE_P(Cuda, DeviceTable, devices("cuda"), op_of);
+#endif
 
 TEST(OpTableItself, EveryOpHasTwentyRows) {
   std::map<std::string, int> rows;

@@ -137,7 +137,7 @@ TEST(Tape, AGeneratorStepLaunchesNoWeightGradientOfTheDiscriminator) {
 }
 
 TEST(Tape, FromTheSecondStepOnNothingIsTakenFromTheSystem) {
-  for (const char* device : {"cpu", "reference"}) {
+  for (const char* device : {"cpu", "reference", "simt"}) {
     const auto backend = make_backend(device, 2);
     TrainConfig config;
     config.batch = 4;

@@ -2,12 +2,14 @@
 // The seam between ops and hardware. Backend's members expand from kernels.def.
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "pastiche/philox.h"
@@ -101,6 +103,8 @@ struct StepState {
   std::int32_t reserved = 0;
 };
 
+std::string bytes_text(std::size_t bytes);  // "1.5 MiB"
+
 // A StepState in a backend's memory.
 Tensor make_step_state(Backend&);
 void write_step_state(Tensor&, const StepState&);
@@ -121,8 +125,22 @@ class Backend {
 
   virtual void copy_from_host(void* to, const void* from, std::size_t bytes) = 0;
   virtual void copy_to_host(void* to, const void* from, std::size_t bytes) = 0;
+  // The same as copy_from_host, but may return before the copy is done and lets launched kernels run on: what is launched later
+  // sees it. `to` must not be in use by a kernel that has not ended.
+  virtual void prefetch_from_host(void* to, const void* from, std::size_t bytes) { copy_from_host(to, from, bytes); }
+
+  // A sequence of kernels that can run again, on the same memory.
+  class Replay {
+   public:
+    virtual ~Replay() = default;
+    virtual void run() = 0;
+  };
+  // What body launches, which is not run by this. nullptr, and body not called, where the backend can't record. Tensors made
+  // meanwhile keep their memory to themselves for the life of the Replay, which must end before the backend.
+  virtual std::unique_ptr<Replay> record([[maybe_unused]] const std::function<void()>& body) { return nullptr; }
 
   // Memory comes from a pool that keeps what is given back, by size class: a step that repeats takes nothing new.
+  // Error(out_of_memory) says what was asked, what is held, and what is left.
   void* allocate(std::size_t bytes);
   void release(void* data, std::size_t bytes);
 
@@ -133,26 +151,50 @@ class Backend {
     std::size_t peak_bytes = 0;           // the most that were in use
   };
   PoolStats pool_stats() const;
+  virtual std::size_t available_bytes() const = 0;  // what the system would still give
 
   // Fill every new buffer with NaN, so that a kernel that leaves an output unwritten shows.
   void poison_new_buffers(bool on) { poison_ = on; }
+  // Off: every buffer is taken from the system in its exact size and given back at once, so that a tool which watches memory
+  // sees its bounds. Switch it before the first buffer.
+  void pool_buffers(bool on) { pool_ = on; }
 
  protected:
-  virtual void* system_allocate(std::size_t bytes) = 0;
+  virtual void* system_allocate(std::size_t bytes) = 0;  // nullptr where there is no memory left
   virtual void system_release(void* data, std::size_t bytes) = 0;
-  // For the destructor of a derived class: gives everything back while its system_release still exists.
+  // For the destructor of a derived class, and for its system_allocate: gives the system everything that is not in use.
   void release_pool();
 
+  // Between the two, buffers come from an arena of their own; until it is dissolved nothing else gets them.
+  using Arena = std::uint64_t;
+  Arena begin_arena();
+  void end_arena();
+  void dissolve_arena(Arena);
+
  private:
+  [[noreturn]] void refuse(std::size_t bytes) const;
+
+  using FreeBuffers = std::map<std::size_t, std::vector<void*>>;  // by size class
+
   mutable std::mutex mutex_;
-  std::map<std::size_t, std::vector<void*>> free_;
+  std::map<Arena, FreeBuffers> free_;  // 0: outside of any arena
+  std::unordered_map<void*, Arena> arena_of_;  // of buffers that an arena made
+  Arena arena_ = 0, last_arena_ = 0;
   PoolStats stats_;
-  bool poison_ = false;
+  bool poison_ = false, pool_ = true;
 };
 
-// "cpu" | "reference", or "auto": the best that this machine has. Error(device) for a name that this build has not; never a silent fallback. A backend must outlive
-// its tensors. threads = 0: as many as there are cores.
+// "cpu" | "reference" | "simt" (the CUDA kernels, run by the processor), and "cuda" where it was built in. Error(device) for a name that
+// this build has not, or whose hardware is absent; never a silent fallback. A backend must outlive its tensors. threads = 0: as
+// many as there are cores.
 std::unique_ptr<Backend> make_backend(std::string_view name, int threads = 0);
 std::vector<std::string> backend_names();
+
+// What "auto" means here: cuda where it works, else cpu, and then why. Any other name is itself.
+struct DeviceChoice {
+  std::string name;
+  std::string why;  // empty where nothing needs saying
+};
+DeviceChoice choose_device(std::string_view name);
 
 }  // namespace pastiche

@@ -58,6 +58,7 @@ struct TrainConfig {
   std::string log_format = "text";
 
   std::string device = "auto";
+  std::string precision = "f32";
   int threads = 0;
   std::int64_t seed = 0;
 };
@@ -166,7 +167,9 @@ void visit_options(Config& config, Visitor&& visit) {
   visit("grid", config.grid, Form{is_grid, "COLUMNSxROWS, each 1 to 64"}, "pictures in a sample grid");
   visit("log-format", config.log_format, OneOf{{"text", "json"}}, "progress for people or for programs");
 
-  visit("device", config.device, Any{}, "auto, cpu or reference");
+  visit("device", config.device, Any{}, "auto, cpu, cuda, simt (the CUDA kernels on the processor) or reference");
+  visit("precision", config.precision, OneOf{{"f32", "bf16"}},
+        "what activations are stored in; parameters, statistics and losses are f32 in both");
   visit("threads", config.threads, Range{0, 4096}, "threads of the CPU backend; 0: one a core");
   visit("seed", config.seed, Range{0, 9007199254740991}, "same seed, same result");
 }

@@ -29,6 +29,10 @@ class GanTrainer {
 
   // One step on pictures [batch,H,W,C]; z is drawn from the seed. Error(diverged) names the first tensor that is not finite.
   StepStats step(std::span<const std::uint8_t> pictures);
+  // The same in two halves: pictures go on their way to the device, and a step on them follows. It calls `meanwhile` while the
+  // device works, which is the time to prefetch the next ones.
+  void prefetch(std::span<const std::uint8_t> pictures);
+  StepStats step_prefetched(const std::function<void()>& meanwhile = {});
   // One step on given pictures in [-1, 1] and latents [N,nz].
   StepStats step(const Tensor& real, const Tensor& z);
 
@@ -48,6 +52,10 @@ class GanTrainer {
   struct Losses {
     Var d, g, real_logits, fake_logits;
   };
+  void begin_step();
+  void forget_step();  // gives its memory back to the pool
+  void launch_step(const Tensor& real, const Tensor& z);  // all between the two: nothing in it waits for the device
+  StepStats end_step();
   Losses alternating_step(const Var& real, const Var& z);
   Losses joint_step(const Var& real, const Var& z);
   void update_d();
@@ -68,7 +76,19 @@ class GanTrainer {
   Tensor state_tensor_;  // the backend's
   Tape tape_;
   std::vector<Var> gradients_g_, gradients_d_;
+
+  Tensor pictures_[2];  // u8: of this step, and of the next
+  int current_ = 0;
+  Tensor real_, latents_;                     // what a recorded step reads
+  int steps_of_shape_ = 0;                    // taken on real_'s shape
+  std::unique_ptr<Backend::Replay> replay_;
 };
+
+// What the tensors of a training step take of a backend's memory, found without taking any. A backend's own workspaces come on top.
+std::size_t training_bytes(TrainConfig config, const ModelConfig& model, std::int64_t batch, DType dtype = DType::f32);
+// The largest batch, at most `limit`, whose training_bytes fit into `bytes`; 0 where not even one picture does.
+std::int64_t largest_batch(const TrainConfig& config, const ModelConfig& model, std::int64_t limit, std::size_t bytes,
+                           DType dtype = DType::f32);
 
 // Latents of picture `seed`, for pictures to look at: [nz] standard normal numbers, the same on every backend.
 std::vector<float> sample_latent(std::uint64_t seed, std::int64_t nz);

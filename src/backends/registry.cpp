@@ -3,16 +3,45 @@
 
 #include "backends/cpu/cpu.h"
 #include "backends/reference/reference.h"
+#include "backends/targets.h"
 #include "pastiche/backend.h"
+#include "simt/engine.h"
 
 namespace pastiche {
 
-std::vector<std::string> backend_names() { return {"cpu", "reference"}; }
+std::vector<std::string> backend_names() {
+  std::vector<std::string> names{"cpu", "reference", "simt"};
+#ifdef PASTICHE_CUDA
+  names.insert(names.begin(), "cuda");
+#endif
+  return names;
+}
 
 std::unique_ptr<Backend> make_backend(std::string_view name, int threads) {
-  if (name == "cpu" || name == "auto") return std::make_unique<CpuBackend>(threads);
+  if (name == "cpu") return std::make_unique<CpuBackend>(threads);
   if (name == "reference") return std::make_unique<ReferenceBackend>();
+  if (name == "simt") {
+    simt_runtime::set_threads(threads);
+    return simt::make_cuda_backend();
+  }
+#ifdef PASTICHE_CUDA
+  if (name == "cuda") return cuda::make_cuda_backend();
+#endif
   throw Error(ExitCode::device, fmt::format("this build has no device '{}'; it has: {}", name, fmt::join(backend_names(), ", ")));
+}
+
+DeviceChoice choose_device(std::string_view name) {
+  if (name != "auto") return {std::string(name), ""};
+#ifdef PASTICHE_CUDA
+  try {
+    make_backend("cuda");
+    return {"cuda", ""};
+  } catch (const Error& error) {
+    return {"cpu", fmt::format("device cpu: {}", error.what())};
+  }
+#else
+  return {"cpu", ""};
+#endif
 }
 
 }  // namespace pastiche

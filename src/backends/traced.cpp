@@ -3,21 +3,18 @@
 #include <chrono>
 
 namespace pastiche {
-namespace {
 
-template <class Launch> void timed(KernelStats& stats, Launch launch) {
+template <class Launch> void TracedBackend::timed(const char* kernel, Launch launch) {
   const auto begin = std::chrono::steady_clock::now();
   launch();
+  if (float ignored = 0; waited_for_.defined()) waited_for_.copy_to_host(&ignored);
+  KernelStats& stats = stats_[kernel];
   stats.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   ++stats.calls;
 }
 
-}  // namespace
-
-#define PASTICHE_KERNEL(name, parameters, arguments)           \
-  void TracedBackend::name parameters {                        \
-    timed(stats_[#name], [&] { inner_->name arguments; });     \
-  }
+#define PASTICHE_KERNEL(name, parameters, arguments) \
+  void TracedBackend::name parameters { timed(#name, [&] { inner_->name arguments; }); }
 #include "pastiche/kernels.def"
 #undef PASTICHE_KERNEL
 

@@ -11,12 +11,15 @@ namespace pastiche {
 
 struct KernelStats {
   long calls = 0;
-  double seconds = 0;  // on the host's clock, until the kernel's function returns
+  double seconds = 0;  // on the host's clock, until the kernel's function returns, or with Wait::yes until the kernel has ended
 };
 
 class TracedBackend : public Backend {
  public:
-  explicit TracedBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
+  enum class Wait : bool { no, yes };  // for each kernel's end, so that its time is its own
+  explicit TracedBackend(std::unique_ptr<Backend> inner, Wait wait = Wait::no) : inner_(std::move(inner)) {
+    if (wait == Wait::yes) waited_for_ = Tensor::full(*inner_, {1}, 0);
+  }
   ~TracedBackend() override { release_pool(); }
 
   std::string_view name() const override { return inner_->name(); }
@@ -29,6 +32,7 @@ class TracedBackend : public Backend {
 
   void copy_from_host(void* to, const void* from, std::size_t bytes) override { inner_->copy_from_host(to, from, bytes); }
   void copy_to_host(void* to, const void* from, std::size_t bytes) override { inner_->copy_to_host(to, from, bytes); }
+  std::size_t available_bytes() const override { return inner_->available_bytes(); }
 
   Backend& inner() { return *inner_; }
   // By kernel; what was never launched is not there.
@@ -40,7 +44,10 @@ class TracedBackend : public Backend {
   void system_release(void* data, std::size_t bytes) override { inner_->release(data, bytes); }
 
  private:
+  template <class Launch> void timed(const char* kernel, Launch launch);
+
   std::unique_ptr<Backend> inner_;
+  Tensor waited_for_;  // of inner_: to read it back is to wait
   std::map<std::string, KernelStats> stats_;
 };
 

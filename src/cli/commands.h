@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "pastiche/backend.h"
+
 namespace pastiche::cli {
 
 // Set by the command that ran; what the process exits with.
@@ -17,10 +19,15 @@ void add_generate(CLI::App& app, Outcome& outcome);
 void add_inspect(CLI::App& app, Outcome& outcome);
 void add_data(CLI::App& app, Outcome& outcome);
 void add_doctor(CLI::App& app, Outcome& outcome);
+void add_bench(CLI::App& app, Outcome& outcome);
 void add_eval(CLI::App& app, Outcome& outcome);
 
 // The command as it could be typed again, for run.json and for the pictures' text.
 const std::string& command_line();
+
+constexpr const char* device_help = "auto, cpu, cuda, simt (the CUDA kernels on the processor) or reference";
+// The backend that --device asks for; where `auto` had to settle for less it says so.
+std::unique_ptr<Backend> open_backend(const std::string& device, int threads);
 
 // An argument as a POSIX shell reads it: quoted where it needs it.
 std::string shell_word(const std::string& word);

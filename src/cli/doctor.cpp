@@ -1,14 +1,13 @@
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <sys/sysinfo.h>
 
-#include <cmath>
+#include <chrono>
 #include <fstream>
 #include <thread>
 
+#include "check/kernel_check.h"
 #include "cli/commands.h"
 #include "pastiche/error.h"
-#include "pastiche/train.h"
 
 namespace pastiche::cli {
 namespace {
@@ -21,50 +20,54 @@ std::string processor_name() {
   return "unknown";
 }
 
-// Two training steps of a small dcgan, so every kernel of a training, forward and backward; then the gradients of the second.
-std::vector<float> tiny_gradients(Backend& backend) {
-  TrainConfig config;
-  config.seed = 1;
-  const ModelConfig model{.height = 12, .width = 10, .channels = 3, .nz = 8, .ngf = 4, .ndf = 4};
-  GanTrainer trainer(backend, config, model);
-  std::vector<std::uint8_t> pictures(static_cast<std::size_t>(4) * 12 * 10 * 3);
-  for (std::size_t i = 0; i < pictures.size(); ++i) pictures[i] = static_cast<std::uint8_t>(i * 37 % 256);
-  trainer.step(pictures);
-  trainer.step(pictures);
-  std::vector<float> all;
-  for (const auto* gradients : {&trainer.gradients_g(), &trainer.gradients_d()}) {
-    for (const Var& g : *gradients) {
-      const std::size_t begin = all.size();
-      all.resize(begin + static_cast<std::size_t>(g.shape().elements()));
-      g.value().copy_to_host(all.data() + begin);
+void print_machine() {
+  struct sysinfo memory {};
+  sysinfo(&memory);
+  fmt::print("pastiche   {}\nprocessor  {}, {} cores\nmemory     {:.1f} GiB\n", PASTICHE_VERSION, processor_name(),
+             std::thread::hardware_concurrency(), static_cast<double>(memory.totalram) * memory.mem_unit / (1 << 30));
+  for (const char* name : {"cuda", "cpu", "simt", "reference"}) {
+    try {
+      fmt::print("device     {:<10} {}\n", name, make_backend(name)->fingerprint());
+    } catch (const Error& error) {
+      fmt::print("device     {:<10} absent: {}\n", name, error.what());
     }
   }
-  return all;
 }
 
-double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  double difference = 0, norm = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    difference += std::pow(static_cast<double>(a[i]) - b[i], 2);
-    norm += std::pow(static_cast<double>(b[i]), 2);
+// A line a kernel, its dtypes side by side. Returns how many kernels failed.
+int print_table(const std::vector<KernelCheck>& checks) {
+  fmt::print("\n{:<22} {:>6} {:>10} {:>10}         {}\n", "kernel", "runs", "f32", "bf16", "shapes of the worst");
+  int failed = 0;
+  for (auto check = checks.begin(); check != checks.end();) {
+    const std::string& kernel = check->kernel;
+    std::string error_of[2] = {"-", "-"};
+    const KernelCheck* worst = &*check;
+    long runs = 0;
+    bool ok = true;
+    for (; check != checks.end() && check->kernel == kernel; ++check) {
+      if (check->runs > 0) error_of[check->dtype == DType::bf16] = fmt::format("{:.1e}", check->error);
+      if (check->error / check->bound > worst->error / worst->bound) worst = &*check;
+      runs += check->runs;
+      ok = ok && check->ok();
+    }
+    fmt::print("{:<22} {:>6} {:>10} {:>10} {:<7} {}\n", kernel, runs, error_of[0], error_of[1], ok ? "ok" : "FAILED", worst->shapes);
+    failed += !ok;
   }
-  return std::sqrt(difference / norm);
+  return failed;
 }
 
 int run_doctor(const std::string& device, int threads) {
-  struct sysinfo memory {};
-  sysinfo(&memory);
-  fmt::print("pastiche   {}\nprocessor  {}, {} cores\nmemory     {:.1f} GiB\ndevices    {}\n", PASTICHE_VERSION, processor_name(),
-             std::thread::hardware_concurrency(), static_cast<double>(memory.totalram) * memory.mem_unit / (1 << 30),
-             fmt::join(backend_names(), ", "));
-  const auto backend = make_backend(device, threads);
-  fmt::print("device     {}\n", backend->fingerprint());
-  const auto reference = make_backend("reference");
-  const double difference = relative_difference(tiny_gradients(*backend), tiny_gradients(*reference));
-  constexpr double allowed = 1e-4;
-  fmt::print("check      gradients of a training step, {} against reference: relative difference {:.1e}, at most {:.0e} expected\n",
-             backend->name(), difference, allowed);
-  return static_cast<int>(difference <= allowed ? ExitCode::ok : ExitCode::gate_failed);
+  print_machine();
+  std::unique_ptr<Backend> backend = open_backend(device, threads);
+  fmt::print("checked    {}: every kernel against reference on the same inputs, relative differences\n", backend->name());
+  std::fflush(stdout);
+  const auto begin = std::chrono::steady_clock::now();
+  const std::vector<KernelCheck> checks = check_kernels(std::move(backend));
+  const int failed = print_table(checks);
+  fmt::print("\nat most {:.0e} in f32 and {:.0e} in bf16 are expected; {} in {:.1f} s\n", allowed_error(DType::f32),
+             allowed_error(DType::bf16), failed == 0 ? "every kernel is right" : fmt::format("{} FAILED", failed),
+             std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  return static_cast<int>(failed == 0 ? ExitCode::ok : ExitCode::gate_failed);
 }
 
 }  // namespace
@@ -75,9 +78,9 @@ void add_doctor(CLI::App& app, Outcome& outcome) {
     int threads = 0;
   };
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("doctor", "Say what this machine offers, and check that a training step computes right." +
-                                                       examples({"pastiche doctor", "pastiche doctor --device reference"}));
-  command->add_option("--device", a->device, "auto, cpu or reference")->option_text("[auto]");
+  CLI::App* command = app.add_subcommand("doctor", "Say what this machine offers, and check every kernel of a device against the reference." +
+                                                       examples({"pastiche doctor", "pastiche doctor --device simt"}));
+  command->add_option("--device", a->device, "auto, cuda, cpu, simt or reference")->option_text("[auto]");
   command->add_option("--threads", a->threads, "threads of the CPU backend; 0: one a core")->check(CLI::Range(0, 4096));
   command->callback([a, &outcome] { outcome.exit_code = run_doctor(a->device, a->threads); });
 }

@@ -38,7 +38,7 @@ std::vector<Image> draw(const Dataset& data, std::int64_t count, std::uint64_t s
 
 int run_eval(const EvalArguments& a) {
   const bool is_model = std::filesystem::path(a.pictures).extension() == ".safetensors";
-  const auto backend = make_backend(a.device, a.threads);
+  const auto backend = open_backend(a.device, a.threads);
   LoadedGenerator model;
   DataOptions shape;
   if (is_model) {
@@ -82,7 +82,7 @@ void add_eval(CLI::App& app, Outcome& outcome) {
   command->add_option("--data", a->data, "data set to compare with")->required()->option_text("PATH");
   command->add_option("--count", a->count, "pictures of each side; fewer where there are fewer")->check(CLI::Range(1, 1'000'000))->option_text("[1024]");
   command->add_option("--seed", a->seed, "of latents, patches and projections")->option_text("[0]");
-  command->add_option("--device", a->device, "auto, cpu or reference")->option_text("[auto]");
+  command->add_option("--device", a->device, device_help)->option_text("[auto]");
   command->add_option("--threads", a->threads, "threads of the CPU backend; 0: one a core")->check(CLI::Range(0, 4096));
   command->add_flag("--json", a->json, "one JSON object");
   command->callback([a, &outcome] { outcome.exit_code = run_eval(*a); });

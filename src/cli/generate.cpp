@@ -130,7 +130,7 @@ int generate_again(const GenerateArguments& a, Backend& backend) {
 }
 
 int run_generate(const GenerateArguments& a) {
-  const auto backend = make_backend(a.device, a.threads);
+  const auto backend = open_backend(a.device, a.threads);
   if (!a.from.empty()) return generate_again(a, *backend);
   if (a.model.empty()) throw Error(ExitCode::usage, "generate needs a model file, such as a run's model.safetensors; or --from PICTURE.png");
   Maker maker{load_generator(*backend, a.model)};
@@ -178,7 +178,7 @@ void add_generate(CLI::App& app, Outcome& outcome) {
   command->add_option("--fps", a->fps, "frames a second of the animation")->check(CLI::Range(1, 100))->option_text("[20]")->needs(interpolate);
   command->add_option("-o,--out", a->out, "folder for --seeds, else a file: .png, or .gif for an animation")->option_text("PATH");
   command->add_option("--from", a->from, "make this picture again, from what its PNG says of model and seed")->option_text("PNG")->excludes("--seeds")->excludes("--grid");
-  command->add_option("--device", a->device, "auto, cpu or reference")->option_text("[auto]");
+  command->add_option("--device", a->device, device_help)->option_text("[auto]");
   command->add_option("--threads", a->threads, "threads of the CPU backend; 0: one a core")->check(CLI::Range(0, 4096));
   command->callback([a, &outcome] { outcome.exit_code = run_generate(*a); });
 }

@@ -56,6 +56,7 @@ int run(int argc, char** argv) {
   add_data(app, outcome);
   add_eval(app, outcome);
   add_doctor(app, outcome);
+  add_bench(app, outcome);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -68,6 +69,12 @@ int run(int argc, char** argv) {
 }  // namespace
 
 const std::string& command_line() { return typed_command; }
+
+std::unique_ptr<Backend> open_backend(const std::string& device, int threads) {
+  const DeviceChoice choice = choose_device(device);
+  if (!choice.why.empty()) fmt::print(stderr, "{}\n", choice.why);
+  return make_backend(choice.name, threads);
+}
 
 std::string shell_word(const std::string& word) {
   if (!word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+,./:@%") == word.npos) {

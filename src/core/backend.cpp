@@ -1,8 +1,10 @@
 #include "pastiche/backend.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
-#include <cstring>
+#include <utility>
 
 namespace pastiche {
 namespace {
@@ -19,23 +21,31 @@ std::size_t size_class(std::size_t bytes) {
 Backend::~Backend() = default;
 
 void* Backend::allocate(std::size_t bytes) {
-  const std::size_t size = size_class(bytes);
+  const std::size_t size = pool_ ? size_class(bytes) : bytes;
   void* data = nullptr;
+  bool recorded = false;
   {
     std::lock_guard lock(mutex_);
-    std::vector<void*>& free = free_[size];
+    std::vector<void*>& free = free_[arena_][size];
     if (!free.empty()) {
       data = free.back();
       free.pop_back();
     } else {
       data = system_allocate(size);
+      if (data == nullptr) {
+        release_pool();
+        data = system_allocate(size);
+      }
+      if (data == nullptr) refuse(size);
+      if (arena_ != 0) arena_of_[data] = arena_;
       ++stats_.system_allocations;
       stats_.held_bytes += size;
     }
     stats_.used_bytes += size;
     stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.used_bytes);
+    recorded = arena_ != 0;
   }
-  if (poison_) {
+  if (poison_ && !recorded) {
     const std::vector<unsigned char> nan(bytes, 0xff);  // NaN in every floating type
     copy_from_host(data, nan.data(), bytes);
   }
@@ -44,9 +54,15 @@ void* Backend::allocate(std::size_t bytes) {
 
 void Backend::release(void* data, std::size_t bytes) {
   std::lock_guard lock(mutex_);
-  const std::size_t size = size_class(bytes);
-  free_[size].push_back(data);
+  const std::size_t size = pool_ ? size_class(bytes) : bytes;
+  const auto owner = arena_of_.find(data);
   stats_.used_bytes -= size;
+  if (pool_ || owner != arena_of_.end()) {
+    free_[owner == arena_of_.end() ? 0 : owner->second][size].push_back(data);
+  } else {
+    system_release(data, size);
+    stats_.held_bytes -= size;
+  }
 }
 
 Backend::PoolStats Backend::pool_stats() const {
@@ -55,12 +71,50 @@ Backend::PoolStats Backend::pool_stats() const {
 }
 
 void Backend::release_pool() {
-  std::lock_guard lock(mutex_);
-  for (auto& [size, free] : free_) {
+  for (auto& [size, free] : free_[0]) {
     for (void* data : free) system_release(data, size);
     stats_.held_bytes -= size * free.size();
   }
-  free_.clear();
+  free_[0].clear();
+}
+
+void Backend::refuse(std::size_t bytes) const {
+  throw Error(ExitCode::out_of_memory, fmt::format("out of memory: {} was asked for {} while {} of the {} that it holds are in use and "
+                                                   "{} are left", name(), bytes_text(bytes), bytes_text(stats_.used_bytes),
+                                                   bytes_text(stats_.held_bytes), bytes_text(available_bytes())));
+}
+
+std::string bytes_text(std::size_t bytes) {
+  const double value = static_cast<double>(bytes);
+  if (bytes < 10'000) return fmt::format("{} bytes", bytes);
+  if (bytes < 1u << 20) return fmt::format("{:.1f} KiB", value / 1024);
+  return bytes < 1u << 30 ? fmt::format("{:.1f} MiB", value / (1 << 20)) : fmt::format("{:.2f} GiB", value / (1 << 30));
+}
+
+// It takes over what is free now: where a step ran before it is recorded, that step's memory serves the recording.
+Backend::Arena Backend::begin_arena() {
+  std::lock_guard lock(mutex_);
+  arena_ = ++last_arena_;
+  free_[arena_] = std::exchange(free_[0], {});
+  for (const auto& [size, free] : free_[arena_]) {
+    for (void* data : free) arena_of_[data] = arena_;
+  }
+  return arena_;
+}
+
+void Backend::end_arena() {
+  std::lock_guard lock(mutex_);
+  arena_ = 0;
+}
+
+void Backend::dissolve_arena(Arena arena) {
+  std::lock_guard lock(mutex_);
+  for (auto& [size, free] : free_[arena]) {
+    std::vector<void*>& general = free_[0][size];
+    general.insert(general.end(), free.begin(), free.end());
+  }
+  free_.erase(arena);
+  std::erase_if(arena_of_, [arena](const auto& entry) { return entry.second == arena; });
 }
 
 Tensor make_step_state(Backend& backend) {

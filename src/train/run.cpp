@@ -129,8 +129,9 @@ class Run {
         lock_(resumed.empty() ? nullptr : std::make_unique<RunLock>(resumed)),
         data_(open_data(config_)),
         position_(resumed.empty() ? Position{.threads = threads_of(config_)} : read_position(resumed)),
-        backend_(make_backend(config_.device, position_.threads)),
-        trainer_(*backend_, config_, model_of(config_)) {
+        device_(choose_device(config_.device)),
+        backend_(make_backend(device_.name, position_.threads)),
+        trainer_(*backend_, config_, model_of(config_), dtype_from_name(config_.precision)) {
     grid_ = parse_grid(config_.grid);
     snap_ = parse_interval(config_.snap);
     std::vector<std::uint64_t> seeds(static_cast<std::size_t>(grid_.columns * grid_.rows));
@@ -154,6 +155,7 @@ class Run {
   RunResult train() {
     const CatchSignals signals;
     events_.started(folder_, fmt::format("{} {}", config_.model, data_->name()));
+    if (!device_.why.empty()) events_.note(device_.why);
     if (!data_->skipped().empty()) {
       events_.note(fmt::format("{} files of the data can't be used and are left out; `pastiche data check {}` lists them",
                                data_->skipped().size(), config_.data));
@@ -167,9 +169,11 @@ class Run {
     write_run_json("running", "");
     bool log_works = true;
     try {
+      const auto prefetch = [&] { trainer_.prefetch(loader.next().pixels); };
+      if (!done()) prefetch();
       while (!done() && caught_signal == 0) {
         const auto step_begin = Clock::now();
-        const StepStats stats_now = trainer_.step(loader.next().pixels);
+        const StepStats stats_now = trainer_.step_prefetched(prefetch);
         position_.step = stats_now.step;
         const double ms = 1e3 * seconds_since(step_begin);
         if (!stats.append(stats_line(stats_now, ms)) && log_works) {
@@ -185,6 +189,7 @@ class Run {
     } catch (const Error& e) {
       write_run_json(e.code() == ExitCode::diverged ? "diverged" : "failed", e.what());
       write_report(folder_);
+      if (e.code() == ExitCode::out_of_memory) throw Error(e.code(), e.what() + batch_that_fits());
       throw;
     }
   }
@@ -199,6 +204,15 @@ class Run {
     include(config_.kimg * 1000 / config_.batch);
     include(config_.epochs * static_cast<double>(data_->size()) / config_.batch);
     return limit;
+  }
+
+  // The tail of an out-of-memory message; a tenth is left to workspaces.
+  std::string batch_that_fits() const {
+    const std::size_t memory = backend_->available_bytes() + backend_->pool_stats().held_bytes;
+    const std::int64_t batch = largest_batch(config_, model_of(config_), config_.batch, memory / 10 * 9,
+                                             dtype_from_name(config_.precision));
+    if (batch == 0) return "; not even --batch 1 fits, so use a smaller --size, --ngf or --ndf";
+    return batch < config_.batch ? fmt::format("; --batch {} would fit", batch) : "";
   }
 
   double elapsed() const { return position_.seconds + seconds_since(begin_); }
@@ -326,6 +340,7 @@ class Run {
   std::unique_ptr<RunLock> lock_;
   std::unique_ptr<Dataset> data_;
   Position position_;
+  DeviceChoice device_;
   std::unique_ptr<Backend> backend_;
   GanTrainer trainer_;
   Grid grid_{};

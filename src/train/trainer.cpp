@@ -40,30 +40,67 @@ GanTrainer::GanTrainer(Backend& backend, const TrainConfig& config, const ModelC
 }
 
 StepStats GanTrainer::step(std::span<const std::uint8_t> pictures) {
+  prefetch(pictures);
+  return step_prefetched();
+}
+
+void GanTrainer::prefetch(std::span<const std::uint8_t> pictures) {
   const std::int64_t n = static_cast<std::int64_t>(pictures.size()) / (model_.height * model_.width * model_.channels);
   const Shape shape{n, model_.height, model_.width, model_.channels};
-  const Tensor bytes = Tensor::from_host(backend_, shape, pictures.data());
-  Tensor real = Tensor::empty(backend_, shape, dtype_);  // [N,H,W,C]
-  backend_.dequantize(real, bytes);
-  // z counts with the step that is about to begin.
-  StepState next = state_;
-  ++next.step;
-  write_step_state(state_tensor_, next);
-  Tensor z = Tensor::empty(backend_, {n, model_.nz}, dtype_);
-  backend_.random_normal(z, {static_cast<std::uint64_t>(config_.seed), streams::latents}, state_tensor_);
-  return step(real, z);
+  for (Tensor& each : pictures_) {
+    if (!each.defined()) each = Tensor::empty(backend_, shape, DType::u8);
+  }
+  Tensor& bytes = pictures_[1 - current_];
+  if (bytes.shape() != shape) bytes = Tensor::empty(backend_, shape, DType::u8);
+  backend_.prefetch_from_host(bytes.mutable_raw(), pictures.data(), bytes.bytes());
+}
+
+StepStats GanTrainer::step_prefetched(const std::function<void()>& meanwhile) {
+  current_ = 1 - current_;
+  const Tensor& bytes = pictures_[current_];  // [N,H,W,C]
+  if (!real_.defined() || real_.shape() != bytes.shape()) {
+    replay_ = nullptr;
+    steps_of_shape_ = 0;
+    real_ = Tensor::empty(backend_, bytes.shape(), dtype_);
+    latents_ = Tensor::empty(backend_, {bytes.shape()[0], model_.nz}, dtype_);
+  }
+  begin_step();
+  backend_.dequantize(real_, bytes);
+  backend_.random_normal(latents_, {static_cast<std::uint64_t>(config_.seed), streams::latents}, state_tensor_);
+
+  // The first step of a shape runs kernel by kernel; the second is recorded, where the backend can, and from then on replayed.
+  if (++steps_of_shape_ == 2) {
+    forget_step();  // the recording takes over the memory
+    replay_ = backend_.record([&] { launch_step(real_, latents_); });
+  }
+  if (replay_) replay_->run();
+  else launch_step(real_, latents_);
+  if (meanwhile) meanwhile();
+  return end_step();
 }
 
 StepStats GanTrainer::step(const Tensor& real, const Tensor& z) {
+  begin_step();
+  launch_step(real, z);
+  return end_step();
+}
+
+void GanTrainer::begin_step() {
   ++state_.step;
   state_.optim[slot_g] = {.lr = config_.lr_g, .t = state_.step};
   state_.optim[slot_d] = {.lr = config_.lr_d, .t = state_.step};
   state_.nonfinite = -1;
   write_step_state(state_tensor_, state_);
+}
 
+void GanTrainer::forget_step() {
   gradients_g_.clear();
   gradients_d_.clear();
   tape_.reset();
+}
+
+void GanTrainer::launch_step(const Tensor& real, const Tensor& z) {
+  forget_step();
   const Recording recording(&tape_);
   const Losses losses = config_.step == "joint" ? joint_step(real, z) : alternating_step(real, z);
 
@@ -75,6 +112,9 @@ StepStats GanTrainer::step(const Tensor& real, const Tensor& z) {
   const DType wide = dtype_ == DType::bf16 ? DType::f32 : dtype_;
   backend_.store_metric(state_tensor_, mean(sigmoid(cast(losses.real_logits, wide))).value(), d_real);
   backend_.store_metric(state_tensor_, mean(sigmoid(cast(losses.fake_logits, wide))).value(), d_fake);
+}
+
+StepStats GanTrainer::end_step() {
   const StepState after = read_step_state(state_tensor_);
   if (after.nonfinite >= 0) refuse_nonfinite(after.nonfinite);
   return {.step = state_.step, .loss_g = after.metric[loss_g], .loss_d = after.metric[loss_d], .d_real = after.metric[d_real],

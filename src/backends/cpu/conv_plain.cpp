@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "backends/cpu/winograd.h"
+
 namespace pastiche::cpu {
 namespace {
 
@@ -68,6 +70,10 @@ void conv_data(OneDnn& dnn, const ConvShape& shape, const Target& to, const Sour
   }
   const bool as_forward = !forward && turn;  // a primitive's forward is faster than its data gradient
   const ConvShape computed = as_forward ? reversed(shape, Pass::forward) : shape;
+  if (computed.pass == Pass::forward && takes_winograd(computed)) {
+    winograd_data(dnn, computed, to, from, w, weights);
+    return;
+  }
   ConvPlan& plan = dnn.conv(computed);
   if (!plan.packed(w)) {
     const Tensor plain = weights();
@@ -80,6 +86,10 @@ void conv_data(OneDnn& dnn, const ConvShape& shape, const Target& to, const Sour
 }
 
 void conv_weights(OneDnn& dnn, const ConvShape& shape, float* dw, const Source& x, const Source& dy) {
+  if (takes_winograd(shape)) {
+    winograd_weights(dnn, shape, dw, x, dy);
+    return;
+  }
   const Operand input(dnn.memory, dnn.threads, x, shape.dtype);
   const Operand gradient(dnn.memory, dnn.threads, dy, shape.dtype);
   // A primitive rounds the channels of dy up to 16, those of x it takes as they are.

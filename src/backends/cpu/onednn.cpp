@@ -127,7 +127,10 @@ void ConvPlan::run_wgrad(const void* x, const void* dy, float* dw) {
 OneDnn::OneDnn(Backend& memory, int threads)
     : memory(memory), threads(threads), engine(dnnl::engine::kind::cpu, 0), stream(engine) {
   const std::string isa = instruction_set();
-  has_bf16_ = isa.starts_with("avx512_core");
+  has_avx512_ = has_bf16_ = isa.starts_with("avx512_core");
+}
+OneDnn::~OneDnn() {
+  for (auto& [shape, weights] : kept_) weights.release(memory);
 }
 
 OneDnn::Use::Use(OneDnn& dnn) : lock_(dnn.mutex_), threads_before_(omp_get_max_threads()) { omp_set_num_threads(dnn.threads); }

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <string>
+#include <tuple>
 
 #include "pastiche/backend.h"
 
@@ -59,9 +60,34 @@ class ConvPlan {
   std::uint64_t packed_id_ = 0, packed_version_ = 0;
 };
 
+// Weights of a convolution that our own code computes, in the order that it reads. They are kept from the second call with the
+// same tensor on: those that a training step changes each time need their memory for other things.
+struct KeptWeights {
+  void* data = nullptr;
+  std::size_t bytes = 0;
+  std::uint64_t seen_id = 0, seen_version = 0;  // of the last call
+  bool filled = false;
+
+  bool holds(const Tensor& w) const { return filled && w.buffer_id() == seen_id && w.version() == seen_version; }
+  // Whether what is now made of w is to be kept, in `data`.
+  bool keep(Backend& memory, const Tensor& w, std::size_t size) {
+    const bool again = w.buffer_id() == seen_id && w.version() == seen_version;
+    seen_id = w.buffer_id(), seen_version = w.version();
+    if (again && data == nullptr) data = memory.allocate(bytes = size);
+    if (!again) release(memory);
+    return filled = again;
+  }
+  void release(Backend& memory) {
+    if (data != nullptr) memory.release(data, bytes);
+    data = nullptr;
+    filled = false;
+  }
+};
+
 class OneDnn {
  public:
   OneDnn(Backend& memory, int threads);
+  ~OneDnn();
 
   // Holds the plans for one thread and sets its number of OpenMP threads, for the length of a kernel.
   class Use {
@@ -76,11 +102,15 @@ class OneDnn {
 
   ConvPlan& conv(const ConvShape& shape);
   void gemm(const GemmShape& shape, const void* a, const void* b, void* y);
+  KeptWeights& kept_weights(std::int64_t inputs, std::int64_t outputs, bool reversed) {
+    return kept_[{inputs, outputs, reversed}];
+  }
 
   // bf16 where both are, and where this processor's oneDNN has it
   DType compute_dtype(const Tensor& a, const Tensor& b) const {
     return has_bf16_ && a.dtype() == DType::bf16 && b.dtype() == DType::bf16 ? DType::bf16 : DType::f32;
   }
+  bool has_avx512() const { return has_avx512_; }
   std::string instruction_set() const;
 
   Backend& memory;
@@ -97,9 +127,10 @@ class OneDnn {
   static constexpr std::size_t max_plans = 512;  // pictures of many sizes must not fill the memory with primitives
 
   std::mutex mutex_;
-  bool has_bf16_;
+  bool has_bf16_, has_avx512_;
   std::map<ConvShape, ConvPlan> convs_;
   std::map<GemmShape, GemmPlan> gemms_;
+  std::map<std::tuple<std::int64_t, std::int64_t, bool>, KeptWeights> kept_;
 };
 
 }  // namespace pastiche

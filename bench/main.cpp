@@ -1,0 +1,348 @@
+// The program that measures, for `pastiche bench`, which finds it beside itself: rows of the op table, launches of the models' training
+// steps, and whole steps, each a Google Benchmark of a name with five fields:
+//
+//   group/row/dtype/device/caches      dcgan-64 batch 4/conv2d [4,64,64,3] [4,64,64,64] [3,5,5,64] pad 2/f32/cpu/warm
+//
+// Times are the devices' own. Its JSON carries each row's operations and bytes, and the least time that the device's roofline allows.
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+#include <map>
+#include <numeric>
+
+#include "backends/traced.h"
+#include "cli/bench_options.h"
+#include "device.h"
+#include "pastiche/train.h"
+#include "rows.h"
+
+namespace pastiche::bench {
+namespace {
+
+using cli::BenchOptions;
+
+bool wanted(const BenchOptions& o, std::string_view what) {
+  return o.what.empty() || std::find(o.what.begin(), o.what.end(), what) != o.what.end();
+}
+
+// ---- devices ---------------------------------------------------------------------------------------------------------
+
+// What --device means here.
+struct Names {
+  std::vector<std::string> devices;
+  std::string absent = "cuda was not asked for";  // why there is no vendor to compare with, where cuda is not among them
+};
+
+Names device_names(const BenchOptions& o) {
+  Names names;
+  for (const std::string& word : cli::split_list(o.device)) {
+    const DeviceChoice choice = choose_device(word);
+    if (word == "auto" && choice.name != "cuda") names.absent = choice.why.empty() ? "this build has no cuda" : choice.why;
+    names.devices.push_back(choice.name);
+  }
+  return names;
+}
+
+// Enough to fill a GPU; few where a step would take long.
+std::int64_t batch_of(const BenchOptions& o, const std::string& device) {
+  if (o.batch > 0) return o.batch;
+  return device == "cuda" ? 64 : device == "cpu" ? 4 : 1;
+}
+
+struct Devices {
+  std::vector<std::unique_ptr<Device>> all;
+  std::vector<Roofline> rooflines;  // of each
+};
+
+void note(const std::string& key, const std::string& text) { benchmark::AddCustomContext(key, text); }
+
+// Ours that were asked for, each followed by the vendor's beside it. What is missing beside them is told with its reason.
+Devices open_devices(const BenchOptions& o, const Names& names) {
+  Devices devices;
+  std::string absent = names.absent;
+  for (const std::string& name : names.devices) {
+    devices.all.push_back(make_device(name, o.threads));
+    note("device " + name, devices.all.back()->backend().fingerprint());
+    if (name == "cuda") absent = vendors_of(name).empty() ? "this build has no cuDNN" : "";
+    for (const std::string& vendor : vendors_of(name)) {
+      devices.all.push_back(make_device(vendor, o.threads));
+      note("device " + vendor, devices.all.back()->backend().fingerprint());
+    }
+  }
+  if (!absent.empty()) note("absent vendor", absent);
+  for (const auto& device : devices.all) {
+    if (device->is_vendor()) {
+      devices.rooflines.emplace_back();
+      continue;
+    }
+    const Roofline r = devices.rooflines.emplace_back(o.dry_run ? Roofline{} : device->measure_roofline());
+    if (r.bytes > 0) {
+      note("roofline " + device->name(), fmt::format("{:.0f} GFLOP/s in f32, {:.0f} GFLOP/s in bf16, {:.1f} GB/s, measured in this run",
+                                                     r.f32_flop / 1e9, r.bf16_flop / 1e9, r.bytes / 1e9));
+    }
+  }
+  return devices;
+}
+
+// ---- measuring -------------------------------------------------------------------------------------------------------
+
+// What the benchmark at hand runs, kept from one of its repetitions to the next.
+struct Current {
+  const void* row = nullptr;
+  const Device* device = nullptr;
+  std::unique_ptr<Program> program;
+  std::unique_ptr<GanTrainer> trainer;
+  std::string absent;
+};
+
+Current& current(const void* row, const Device& device, bool& fresh) {
+  static Current now;
+  fresh = now.row != row || now.device != &device;
+  if (fresh) now = Current{row, &device, nullptr, nullptr, {}};
+  return now;
+}
+
+void set_counters(benchmark::State& state, const Row& row, const Roofline& roofline) {
+  double flop = 0, bytes = 0, least = 0;
+  for (const Launch& launch : row.launches) {
+    flop += launch.flop;
+    bytes += launch.bytes;
+    least += roofline.seconds(launch);
+  }
+  // Of a counter that is 0, Google Benchmark's coefficient of variation is NaN, and its JSON is none.
+  const auto set = [&](const char* name, double value) {
+    if (value > 0) state.counters[name] = value;
+  };
+  set("flop", flop);
+  set("bytes", bytes);
+  set("calls", static_cast<double>(row.calls));
+  set("roofline_seconds", least);
+}
+
+// An error of one row is that row's result.
+template <class F> void guarded(benchmark::State& state, F measure) {
+  try {
+    measure();
+  } catch (const std::exception& error) {
+    state.SkipWithError(error.what());
+  }
+}
+
+void measure_row(benchmark::State& state, Device& device, const Row& row, const Roofline& roofline, bool cold) {
+  guarded(state, [&] {
+    bool fresh = false;
+    Current& now = current(&row, device, fresh);
+    if (fresh) {
+      now.program = std::make_unique<Program>(device.backend(), *row.recorder, row.launches);
+      const long stand_ins = device.stand_ins();
+      now.program->run();
+      if (device.stand_ins() != stand_ins) now.absent = "absent: the vendor has no kernel for this";
+    }
+    if (!now.absent.empty()) return state.SkipWithError(now.absent.c_str());
+    const auto timer = device.timer(*now.program);
+    for (auto _ : state) state.SetIterationTime(cold ? timer->cold() : timer->warm());
+    set_counters(state, row, roofline);
+  });
+}
+
+void measure_step(benchmark::State& state, Device& device, const ModelCase& model, const Row& row, DType dtype, const Roofline& roofline) {
+  guarded(state, [&] {
+    const std::vector<std::uint8_t> pictures = some_pictures(model);
+    bool fresh = false;
+    Current& now = current(&row, device, fresh);
+    if (fresh) {
+      now.trainer = std::make_unique<GanTrainer>(device.backend(), train_config(model), model.model, dtype);
+      for (int i = 0; i < 2; ++i) now.trainer->step(pictures);  // the second is recorded, where a device can
+    }
+    for (auto _ : state) {
+      const auto begin = std::chrono::steady_clock::now();
+      now.trainer->step(pictures);  // its losses come back, so it waits
+      state.SetIterationTime(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    }
+    set_counters(state, row, roofline);
+    state.counters["pictures"] = static_cast<double>(model.batch);
+  });
+}
+
+std::string full_name(const std::string& group, const Row& row, DType dtype, const Device& device, const char* caches) {
+  return fmt::format("{}/{}/{}/{}/{}", group, row.name, dtype_name(dtype), device.name(), caches);
+}
+
+// What is registered, and what it refers to.
+struct Registered {
+  Devices devices;
+  std::deque<std::vector<Row>> ops;
+  std::deque<std::pair<ModelCase, ModelRows>> models;
+};
+
+void register_rows(const Devices& devices, const std::string& group, const std::vector<Row>& rows, DType dtype) {
+  for (const Row& row : rows) {
+    for (std::size_t i = 0; i < devices.all.size(); ++i) {
+      Device& device = *devices.all[i];
+      if (!device.backend().supports(dtype) || !device.serves(row.launches)) continue;
+      const Roofline& roofline = devices.rooflines[i];
+      const auto measure = [&device, &row, &roofline](bool cold) {
+        return [&device, &row, &roofline, cold](benchmark::State& state) { measure_row(state, device, row, roofline, cold); };
+      };
+      benchmark::RegisterBenchmark(full_name(group, row, dtype, device, "warm").c_str(), measure(false))->UseManualTime();
+      benchmark::RegisterBenchmark(full_name(group, row, dtype, device, "cold").c_str(), measure(true))->UseManualTime()->Iterations(1);
+    }
+  }
+}
+
+void register_step(const Devices& devices, const ModelCase& model, const Row& row, DType dtype) {
+  for (std::size_t i = 0; i < devices.all.size(); ++i) {
+    Device& device = *devices.all[i];
+    if (!device.backend().supports(dtype) || !device.serves(row.launches)) continue;
+    benchmark::RegisterBenchmark(full_name(model.name(), row, dtype, device, "warm").c_str(),
+                                 [&device, &model, &row, dtype, &roofline = devices.rooflines[i]](benchmark::State& state) {
+                                   measure_step(state, device, model, row, dtype, roofline);
+                                 })->UseManualTime();
+  }
+}
+
+std::vector<ModelCase> models_of(const BenchOptions& o, const std::string& device) {
+  ImageSize size;
+  try {
+    size = parse_size(o.size);
+  } catch (const Error& e) {
+    throw Error(e.code(), std::string("--size ") + e.what());
+  }
+  return model_cases(o.model, size, o.ngf, o.ndf, batch_of(o, device));
+}
+
+std::vector<DType> dtypes_of(const BenchOptions& o) {
+  std::vector<DType> dtypes;
+  for (const std::string& name : cli::split_list(o.precision)) dtypes.push_back(dtype_from_name(name));
+  return dtypes;
+}
+
+void register_all(const BenchOptions& o, const Names& names, Registered& r) {
+  for (const DType dtype : dtypes_of(o)) {
+    if (wanted(o, "ops")) register_rows(r.devices, "op table", r.ops.emplace_back(op_rows(dtype)), dtype);
+    if (!wanted(o, "layers") && !wanted(o, "step")) continue;
+    for (const ModelCase& each : models_of(o, names.devices.front())) {
+      const auto& [model, rows] = r.models.emplace_back(each, model_rows(each, dtype));
+      if (wanted(o, "layers")) register_rows(r.devices, model.name(), rows.layers, dtype);
+      if (wanted(o, "step")) register_step(r.devices, model, rows.step, dtype);
+    }
+  }
+}
+
+// A line on a terminal that says how far it is; the table comes from the JSON.
+class Progress final : public benchmark::BenchmarkReporter {
+ public:
+  bool ReportContext(const Context&) override { return true; }
+  void ReportRuns(const std::vector<Run>& runs) override {
+    for (const Run& run : runs) {
+      if (run.error_occurred && !run.error_message.starts_with("absent")) {
+        fmt::print(stderr, "\r\x1b[K{}: {}\n", run.benchmark_name(), run.error_message);
+        failed = true;
+      }
+    }
+    ++done_;
+    if (isatty(2)) fmt::print(stderr, "\r\x1b[K{} {:.110}", done_, runs.front().benchmark_name());
+  }
+  void Finalize() override {
+    if (isatty(2)) fmt::print(stderr, "\r\x1b[K");
+  }
+  bool failed = false;
+
+ private:
+  long done_ = 0;
+};
+
+int measure(const BenchOptions& o, const char* program) {
+  std::vector<std::string> flags{program, fmt::format("--benchmark_min_time={}", o.min_time),
+                                 fmt::format("--benchmark_repetitions={}", o.repetitions), "--benchmark_report_aggregates_only=false"};
+  if (!o.filter.empty()) flags.push_back("--benchmark_filter=" + o.filter);
+  if (!o.json.empty()) flags.insert(flags.end(), {"--benchmark_out=" + o.json, "--benchmark_out_format=json"});
+  if (o.dry_run) flags.push_back("--benchmark_list_tests=true");
+  std::vector<char*> argv;
+  for (std::string& flag : flags) argv.push_back(flag.data());
+  int argc = static_cast<int>(argv.size());
+  benchmark::Initialize(&argc, argv.data());
+
+  const Names names = device_names(o);
+  Registered registered{open_devices(o, names), {}, {}};
+  register_all(o, names, registered);
+  Progress progress;
+  const std::size_t matched = benchmark::RunSpecifiedBenchmarks(&progress);
+  if (matched == 0) throw Error(ExitCode::usage, fmt::format("--filter '{}' matches no row; --dry-run lists them", o.filter));
+  bool ignored = false;
+  current(nullptr, *registered.devices.all.front(), ignored);  // drops the last tensors before their backend goes
+  return progress.failed ? static_cast<int>(ExitCode::failed) : 0;
+}
+
+// ---- profile ---------------------------------------------------------------------------------------------------------
+
+void profile(const BenchOptions& o, const std::string& device_name, const ModelCase& model, DType dtype) {
+  std::map<std::string, std::pair<double, double>> work;  // flop and bytes by kernel
+  for (const Launch& launch : model_rows(model, dtype).step.launches) {
+    work[launch.kernel].first += launch.flop;
+    work[launch.kernel].second += launch.bytes;
+  }
+  constexpr int steps = 5;
+  TracedBackend traced(make_backend(device_name, o.threads), TracedBackend::Wait::yes);
+  GanTrainer trainer(traced, train_config(model), model.model, dtype);
+  const std::vector<std::uint8_t> pictures = some_pictures(model);
+  for (int i = 0; i < 2; ++i) trainer.step(pictures);
+  traced.clear_stats();
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < steps; ++i) trainer.step(pictures);
+  const double step_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / steps;
+
+  std::vector<std::pair<std::string, KernelStats>> kernels(traced.stats().begin(), traced.stats().end());
+  std::sort(kernels.begin(), kernels.end(), [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  double rest = step_seconds;
+  fmt::print("{}, {}, {}: {:.2f} ms a step, {:.1f} pictures a second\n\n", model.name(), dtype_name(dtype), traced.fingerprint(),
+             1e3 * step_seconds, static_cast<double>(model.batch) / step_seconds);
+  fmt::print("| {:<22} | {:>5} | {:>9} | {:>6} | {:>8} | {:>7} |\n|{:-<24}|{:->7}|{:->11}|{:->8}|{:->10}|{:->9}|\n", "kernel", "calls", "ms",
+             "share", "GFLOP/s", "GB/s", "", "", "", "", "", "");
+  for (const auto& [kernel, stats] : kernels) {
+    const double seconds = stats.seconds / steps;
+    const auto& [flop, bytes] = work[kernel];
+    fmt::print("| {:<22} | {:>5} | {:>9.3f} | {:>5.1f}% | {:>8} | {:>7.1f} |\n", kernel, stats.calls / steps, 1e3 * seconds,
+               100 * seconds / step_seconds, flop > 0 ? fmt::format("{:.1f}", flop / seconds / 1e9) : "-", bytes / seconds / 1e9);
+    rest -= seconds;
+  }
+  fmt::print("| {:<22} | {:>5} | {:>9.3f} | {:>5.1f}% | {:>8} | {:>7} |\n\n", "between kernels", "", 1e3 * rest, 100 * rest / step_seconds, "-", "-");
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"Measures. `pastiche bench` runs this program and makes tables of what it writes."};
+  BenchOptions o;
+  add_bench_options(app, o);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return error.get_exit_code() == 0 ? app.exit(error) : throw Error(ExitCode::usage, error.what());
+  }
+  if (!o.profile) return measure(o, argv[0]);
+  for (const std::string& device : device_names(o).devices) {
+    for (const DType dtype : dtypes_of(o)) {
+      for (const ModelCase& model : models_of(o, device)) profile(o, device, model, dtype);
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace pastiche::bench
+
+int main(int argc, char** argv) {
+  try {
+    return pastiche::bench::run(argc, argv);
+  } catch (const pastiche::Error& error) {
+    fmt::print(stderr, "pastiche: {}\n", error.what());
+    return static_cast<int>(error.code());
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "pastiche: {}\n", error.what());
+    return static_cast<int>(pastiche::ExitCode::failed);
+  }
+}

@@ -1,0 +1,42 @@
+#pragma once
+// What is measured: the rows of the op table, every distinct launch of each model's training step, and the step itself.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "pastiche/config.h"
+#include "pastiche/models.h"
+#include "recorder.h"
+
+namespace pastiche::bench {
+
+struct Row {
+  std::string name;  // "conv2d [4,8,8,64] [4,8,8,32] [64,5,5,32] pad 2"
+  long calls = 1;    // in a training step
+  std::shared_ptr<const Recorder> recorder;
+  std::vector<Launch> launches;
+};
+
+struct ModelCase {
+  ModelConfig model;
+  std::int64_t batch;
+  std::string name() const;  // "dcgan-64x48 batch 4"
+};
+
+// The models at the sizes that are looked at; of one model where it is named, and then at that size alone if it is not auto.
+std::vector<ModelCase> model_cases(const std::string& model, ImageSize size, int ngf, int ndf, std::int64_t batch);
+
+// Rows that launch nothing, or do not exist in this dtype, are left out.
+std::vector<Row> op_rows(DType dtype);
+// What a model launches.
+struct ModelRows {
+  std::vector<Row> layers;  // of a training step and of a pass of the generator by running statistics, each once, in the order of their first call
+  Row step;                 // all of the training step
+};
+ModelRows model_rows(const ModelCase& model, DType dtype);
+
+// A training of this model, and the pictures it steps on.
+TrainConfig train_config(const ModelCase& model);
+std::vector<std::uint8_t> some_pictures(const ModelCase& model);
+
+}  // namespace pastiche::bench

@@ -1,0 +1,264 @@
+// The weight gradient of a convolution,
+//   dw[k, t, c] = the sum over pixels of dy[pixel, k] x[pixel + t, c],
+// as a product of matrices [K, pixels] and [pixels, taps C] whose right factor is never stored. Where the input is upsampled, each phase
+// has its own gradient of folded weights, and those are unfolded at the end.
+// Policy: sums in f32. Pixels are cut into parts, each summed by its own blocks, and the parts are added in order; how many there are
+// follows from the shape alone. Up to 4 output channels: no shared memory for x, each thread sums its four columns over every fourth
+// pixel. Where channels are not a multiple of four, elements are read one by one and no wider.
+#include <algorithm>
+
+#include "conv.cuh"
+#include "split.cuh"
+
+namespace pastiche::PASTICHE_TARGET {
+namespace {
+
+// The pixels of dy that a block may be given: all, or those of one phase.
+struct PixelClass {
+  int first;      // in dy
+  int top, left;  // where the window of its pixel (0, 0) begins in x
+};
+
+template <class T> struct WeightGradient {
+  const T* x;
+  const T* dy;
+  float* dw;                    // [parts, classes, K, taps, inputs]
+  int height, width;            // of x
+  int x_channels, dy_channels;
+  int inputs, outputs, groups;  // channels of a group
+  int stride, dilation;
+  int pixels, part;             // of one class, of one part of them
+  PixelSteps x_steps, dy_steps;
+  Divider picture, line;        // pixels of one picture, of one line of it
+  Divider channel, tap_column;  // inputs, S
+  int columns;                  // taps inputs
+  int tiles_n, classes;
+  PixelClass pixel_classes[4];
+};
+
+// Where a block is.
+template <class T> struct Position {
+  PixelClass pixels;
+  int group, begin, end;
+  std::int64_t first;  // of dw: output 0 of the group, in this class and part
+  __device__ explicit Position(const WeightGradient<T>& p) {
+    const int group_class = static_cast<int>(blockIdx.y), part = static_cast<int>(blockIdx.z);
+    const int index = group_class / p.groups;
+    pixels = p.pixel_classes[index];
+    group = group_class - index * p.groups;
+    begin = part * p.part;
+    end = min(begin + p.part, p.pixels);
+    first = ((std::int64_t{part} * p.classes + index) * p.groups + group) * p.outputs * p.columns;
+  }
+};
+
+struct PixelIndex {
+  int n, h, w;
+  template <class T> __device__ PixelIndex(int pixel, const WeightGradient<T>& p) {
+    const auto index = static_cast<std::uint32_t>(pixel);
+    const std::uint32_t picture = p.picture(index), rest = index - picture * p.picture.divisor, row = p.line(rest);
+    n = static_cast<int>(picture);
+    h = static_cast<int>(row);
+    w = static_cast<int>(rest - row * p.line.divisor);
+  }
+};
+
+// One output channel over pixels.
+template <class T> struct OutputChannel {
+  using Element = T;
+  struct Place {
+    const T* from;
+    bool inside;
+  };
+  const WeightGradient<T>* p;
+  const T* block;  // the group's first channel of the class's first pixel
+  int channel, end;
+
+  __device__ OutputChannel(const WeightGradient<T>& gradient, const Position<T>& at, int output, int width)
+      : p(&gradient), channel(min(output, gradient.outputs - width)), end(at.end) {
+    block = gradient.dy + (std::int64_t{at.pixels.first} * gradient.dy_channels + at.group * gradient.outputs);
+  }
+  __device__ Place place(int pixel) const {
+    const PixelIndex index(pixel, *p);
+    const int row = index.n * p->dy_steps.n + index.h * p->dy_steps.h + index.w * p->dy_steps.w;
+    return {block + std::int64_t{row} * p->dy_channels, pixel < end};
+  }
+  __device__ bool has(const Place& place) const { return place.inside; }
+  __device__ const T* at(const Place& place) const { return place.from + channel; }
+};
+
+// One column (tap, input channel) over pixels.
+template <class T> struct TapChannel {
+  using Element = T;
+  struct Place {
+    const T* from;
+    int h, w;
+    bool inside;
+  };
+  const WeightGradient<T>* p;
+  const T* block;         // the group's first channel of pixel 0
+  int h, w, offset, end;  // of the tap, from where a pixel's window begins
+
+  __device__ TapChannel(const WeightGradient<T>& gradient, const Position<T>& at, int column, int width)
+      : p(&gradient), end(at.end) {
+    const int index = min(column, gradient.columns - width);
+    const auto tap = static_cast<int>(gradient.channel(static_cast<std::uint32_t>(index)));
+    const auto r = static_cast<int>(gradient.tap_column(static_cast<std::uint32_t>(tap)));
+    block = gradient.x + at.group * gradient.inputs;
+    h = at.pixels.top + r * gradient.dilation;
+    w = at.pixels.left + (tap - r * static_cast<int>(gradient.tap_column.divisor)) * gradient.dilation;
+    offset = (h * gradient.x_steps.h + w) * gradient.x_channels + index - tap * gradient.inputs;
+  }
+  __device__ Place place(int pixel) const {
+    const PixelIndex index(pixel, *p);
+    const int row = index.h * p->stride, column = index.w * p->stride;
+    return {block + std::int64_t{index.n * p->x_steps.n + row * p->x_steps.h + column} * p->x_channels, row, column, pixel < end};
+  }
+  __device__ bool has(const Place& place) const {
+    return place.inside & (static_cast<unsigned>(h + place.h) < static_cast<unsigned>(p->height)) &
+           (static_cast<unsigned>(w + place.w) < static_cast<unsigned>(p->width));
+  }
+  __device__ const T* at(const Place& place) const { return place.from + offset; }
+};
+
+// vector: inputs and outputs are multiples of four.
+template <class T, class Block, bool vector>
+__global__ __launch_bounds__(Block::threads, Block::blocks) void conv_wgrad_kernel(const __grid_constant__ WeightGradient<T> p) {
+  const Position<T> at(p);
+  const int row = static_cast<int>(blockIdx.x) / p.tiles_n;
+  const int m0 = row * Block::m, n0 = (static_cast<int>(blockIdx.x) - row * p.tiles_n) * Block::n;
+  constexpr int width = vector ? 4 : 1;
+  typename Block::template AlongOuterOfA<OutputChannel<T>, vector> a([&](int i) { return OutputChannel<T>(p, at, m0 + i, width); });
+  typename Block::template AlongOuterOfB<TapChannel<T>, vector> b([&](int i) { return TapChannel<T>(p, at, n0 + i, width); });
+  Block tile;
+  tile.sum(a, b, at.begin, at.end);
+  tile.each_four([&](int m, int n, const Vector<float, 4>& four) {
+    m += m0;
+    n += n0;
+    if (m < p.outputs) store_four(p.dw + at.first + std::int64_t{m} * p.columns + n, four, p.columns - n, p.columns % 4 == 0);
+  });
+}
+
+// Up to four output channels, inputs a multiple of four. A lane has four columns; the warps of a block share the pixels.
+constexpr int thin_threads = 128, thin_warps = thin_threads / warp_size, thin_outputs = 4;
+
+template <class T> __global__ __launch_bounds__(thin_threads, 4) void conv_wgrad_thin_kernel(const __grid_constant__ WeightGradient<T> p) {
+  __shared__ float of_warp[thin_warps - 1][thin_outputs * 4][warp_size];
+  const Position<T> at(p);
+  const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
+  const int n = (static_cast<int>(blockIdx.x) * warp_size + lane) * 4;
+  const OutputChannel<T> dy(p, at, 0, 1);
+  const TapChannel<T> x(p, at, n, 4);
+  float sums[thin_outputs][4] = {};
+  for (int pixel = at.begin + warp; pixel < at.end; pixel += thin_warps) {
+    const auto dy_place = dy.place(pixel);
+    const auto x_place = x.place(pixel);
+    Vector<T, 4> right{};
+    if (x.has(x_place)) right = load_vector<4>(x.at(x_place));
+    PASTICHE_UNROLL
+    for (int m = 0; m < thin_outputs; ++m) {
+      const float left = m < p.outputs ? to_float(dy.at(dy_place)[m]) : 0.0f;
+      PASTICHE_UNROLL
+      for (int e = 0; e < 4; ++e) sums[m][e] = fmaf(left, to_float(right.at[e]), sums[m][e]);
+    }
+  }
+  if (warp > 0) {
+    PASTICHE_UNROLL
+    for (int i = 0; i < thin_outputs * 4; ++i) of_warp[warp - 1][i][lane] = sums[i / 4][i % 4];
+  }
+  __syncthreads();
+  if (warp > 0 || n >= p.columns) return;
+  PASTICHE_UNROLL
+  for (int m = 0; m < thin_outputs; ++m) {
+    if (m >= p.outputs) break;
+    Vector<float, 4> four;
+    PASTICHE_UNROLL
+    for (int e = 0; e < 4; ++e) {
+      four.at[e] = sums[m][e];
+      for (int other = 0; other < thin_warps - 1; ++other) four.at[e] += of_warp[other][m * 4 + e][lane];
+    }
+    store_vector(p.dw + at.first + std::int64_t{m} * p.columns + n, four);
+  }
+}
+
+// ---- host side -------------------------------------------------------------------------------------------------------
+using NarrowTile = Tile<16, 128, 4, 4>;
+using SmallTile = Tile<64, 64, 8, 4>;
+using LargeTile = Tile<64, 128, 8, 8>;
+
+// dw = the sum over all pixels
+template <class T> void sum_pixels(CudaBackend& backend, Tensor& dw, WeightGradient<T>& p) {
+  const bool vector = p.inputs % 4 == 0 && p.outputs % 4 == 0;
+  const bool thin = p.inputs % 4 == 0 && p.outputs <= thin_outputs, narrow = p.outputs <= 16;
+  const int m = thin ? thin_outputs : narrow ? NarrowTile::m : vector ? LargeTile::m : SmallTile::m;
+  const int n = thin ? warp_size * 4 : narrow ? NarrowTile::n : vector ? LargeTile::n : SmallTile::n;
+  const int threads = thin ? thin_threads : narrow ? NarrowTile::threads : vector ? LargeTile::threads : SmallTile::threads;
+  p.tiles_n = static_cast<int>(ceil_div(p.columns, n));
+  const std::int64_t tiles = ceil_div(p.outputs, m) * p.tiles_n;
+  // So many parts that some 512 blocks share the work, each with 256 pixels at least.
+  const std::int64_t blocks = tiles * p.classes * p.groups;
+  const Split split(p.pixels, std::max<std::int64_t>(std::min<std::int64_t>(ceil_div(512, blocks), p.pixels / 256), 1));
+  p.part = split.length;
+  Tensor parts = split.count > 1 ? Tensor::empty(backend, {split.count * dw.elements()}) : dw;
+  p.dw = parts.mutable_data<float>();
+  const auto kernel = thin     ? conv_wgrad_thin_kernel<T>
+                      : narrow ? (vector ? conv_wgrad_kernel<T, NarrowTile, true> : conv_wgrad_kernel<T, NarrowTile, false>)
+                      : vector ? conv_wgrad_kernel<T, LargeTile, true>
+                               : conv_wgrad_kernel<T, SmallTile, false>;
+  const dim3 grid_blocks(grid(tiles).x, static_cast<unsigned>(p.classes * p.groups), static_cast<unsigned>(split.count));
+  PASTICHE_CUDA_CHECK(launch(kernel, {.stream = backend.stream(), .blocks = grid_blocks, .threads = threads}, p));
+  if (split.count > 1) sum_parts(backend, dw, parts.data<float>(), split.count);
+}
+
+}  // namespace
+
+void CudaBackend::launch_conv2d_wgrad(Tensor& dw, const Tensor& x, const Tensor& dy, const Conv& conv) {
+  if (dw.elements() == 0) return;
+  const Shape &from = x.shape(), &w = dw.shape(), &y = dy.shape();
+  checked_index(4 * dw.elements(), "weights");
+  with_float(x.dtype(), [&]<class T>(T) {
+    WeightGradient<T> p{};
+    p.x = x.data<T>();
+    p.dy = dy.data<T>();
+    p.height = static_cast<int>(from[1]);
+    p.width = static_cast<int>(from[2]);
+    p.x_channels = static_cast<int>(from[3]);
+    p.dy_channels = static_cast<int>(w[0]);
+    p.groups = static_cast<int>(conv.groups);
+    p.inputs = p.x_channels / p.groups;
+    p.outputs = p.dy_channels / p.groups;
+    p.x_steps = plain_steps(from);
+    p.channel = Divider(static_cast<std::uint32_t>(p.inputs));
+    p.stride = static_cast<int>(conv.stride);
+    p.dilation = static_cast<int>(conv.dilation);
+    checked_index((conv.pad + w[1] * conv.dilation) * p.x_steps.h * p.x_channels, "elements of a window");
+    if (conv.upsample == 1) {
+      p.dy_steps = plain_steps(y);
+      p.pixels = static_cast<int>(y.rows());
+      p.picture = Divider(static_cast<std::uint32_t>(y[1] * y[2]));
+      p.line = Divider(static_cast<std::uint32_t>(y[2]));
+      p.tap_column = Divider(static_cast<std::uint32_t>(w[2]));
+      p.columns = static_cast<int>(w[1] * w[2]) * p.inputs;
+      p.classes = 1;
+      p.pixel_classes[0] = {.first = 0, .top = static_cast<int>(-conv.pad), .left = static_cast<int>(-conv.pad)};
+      sum_pixels(*this, dw, p);
+    } else {
+      const Fold fold(w[1]);
+      p.dy_steps = phase_steps(conv.out, from);
+      p.pixels = static_cast<int>(from.rows());
+      p.picture = Divider(static_cast<std::uint32_t>(from[1] * from[2]));
+      p.line = Divider(static_cast<std::uint32_t>(from[2]));
+      p.tap_column = Divider(static_cast<std::uint32_t>(fold.taps));
+      p.columns = fold.taps * fold.taps * p.inputs;
+      p.classes = 4;
+      for (int f = 0; f < 4; ++f) {
+        p.pixel_classes[f] = {.first = first_of_phase(conv.out, from, f / 2, f % 2), .top = fold.first(f / 2), .left = fold.first(f % 2)};
+      }
+      Tensor folded = Tensor::empty(*this, {4 * w[0] * p.columns});
+      sum_pixels(*this, folded, p);
+      unfold_weights(*this, dw, folded.data<float>());
+    }
+  });
+}
+
+}  // namespace pastiche::PASTICHE_TARGET

@@ -1,0 +1,22 @@
+#pragma once
+// Reductions that are too long for one block are cut: each part is summed by a block of its own, and the parts are added in order.
+#include "backends/cuda/cuda.h"
+#include "indexing.cuh"
+#include "tile.cuh"
+
+namespace pastiche::PASTICHE_TARGET {
+
+// y = parts[0] + parts[1] + ..., each as long as y (gemm.cu)
+void sum_parts(const CudaBackend& backend, Tensor& y, const float* parts, int count);
+
+// A reduction in `count` parts of `length` each, but for the last. Parts end on whole slices.
+struct Split {
+  int count, length;
+  Split(std::int64_t reduction, std::int64_t parts) {
+    checked_index(reduction + 2 * slice_depth, "products of a sum");
+    length = static_cast<int>(ceil_div(ceil_div(std::max<std::int64_t>(reduction, 1), parts), slice_depth) * slice_depth);
+    count = static_cast<int>(ceil_div(std::max<std::int64_t>(reduction, 1), length));
+  }
+};
+
+}  // namespace pastiche::PASTICHE_TARGET

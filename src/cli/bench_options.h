@@ -1,0 +1,65 @@
+#pragma once
+// What `pastiche bench` can be told: it checks these and passes them on to the program that measures, which reads them again.
+#include <CLI/CLI.hpp>
+
+#include <string>
+#include <vector>
+
+#include "pastiche/config.h"
+
+namespace pastiche::cli {
+
+struct BenchOptions {
+  std::vector<std::string> what;  // of ops, layers, step; empty: all
+  std::string device = "auto";    // names between commas
+  std::string filter;
+  std::string model, size = "auto";
+  int ngf = 64, ndf = 64;
+  int batch = 0;  // 0: the device's own
+  std::string precision = "f32";
+  int threads = 0;
+  double min_time = 0.001;
+  int repetitions = 3;
+  std::string json;
+  bool dry_run = false, profile = false;
+};
+
+// The words between commas.
+inline std::vector<std::string> split_list(const std::string& text) {
+  std::vector<std::string> words;
+  for (const std::string& word : CLI::detail::split(text, ',')) {
+    if (!word.empty()) words.push_back(word);
+  }
+  return words;
+}
+
+inline void add_bench_options(CLI::App& app, BenchOptions& o) {
+  const auto each_is = [](std::vector<std::string> names) {
+    return CLI::Validator([names](std::string& text) -> std::string {
+      for (const std::string& word : split_list(text)) {
+        if (std::find(names.begin(), names.end(), word) == names.end()) return "'" + word + "' is none of " + CLI::detail::join(names, ", ");
+      }
+      return split_list(text).empty() ? "expected one of " + CLI::detail::join(names, ", ") : "";
+    }, "");
+  };
+  app.add_option("what", o.what, "ops: the op table; layers: every launch of the models' training steps; step: the steps; all where none is named")
+      ->check(CLI::IsMember({"ops", "layers", "step"}))->option_text("ops|layers|step ...");
+  app.add_option("--device", o.device, "auto, cuda, cpu, simt, reference, or several between commas; cuda brings cuDNN's columns along")
+      ->option_text("[auto]");
+  app.add_option("--filter", o.filter, "only rows whose name (--dry-run lists them) matches this regular expression")->option_text("REGEX");
+  app.add_option("--model", o.model, "article or dcgan alone")->option_text("MODEL")->check(CLI::IsMember({"article", "dcgan"}));
+  app.add_option("--size", o.size, "of the models' pictures; auto: article at 28, dcgan at 28, 64 and 128")->option_text("[auto]");
+  app.add_option("--ngf", o.ngf, "of dcgan")->option_text("[64]")->check(CLI::Range(1, 4096));
+  app.add_option("--ndf", o.ndf, "of dcgan")->option_text("[64]")->check(CLI::Range(1, 4096));
+  app.add_option("--batch", o.batch, "of the models; 64 on a GPU and 4 elsewhere where it is not given")->option_text("N")->check(CLI::Range(1, 65536));
+  app.add_option("--precision", o.precision, "f32, bf16, or both with a comma")->option_text("[f32]")->check(each_is({"f32", "bf16"}));
+  app.add_option("--threads", o.threads, "threads of the CPU; 0: one a core")->check(CLI::Range(0, 4096));
+  app.add_option("--min-time", o.min_time, "seconds that a row is repeated for, at least, for one measurement")
+      ->option_text("[0.001]")->check(CLI::Range(0.0, 3600.0));
+  app.add_option("--repetitions", o.repetitions, "measurements of a row")->option_text("[3]")->check(CLI::Range(1, 1000));
+  app.add_option("--json", o.json, "write Google Benchmark's JSON")->option_text("FILE");
+  app.add_flag("--dry-run", o.dry_run, "list what would be measured");
+  app.add_flag("--profile", o.profile, "of each model's step: a table by kernel");
+}
+
+}  // namespace pastiche::cli

@@ -1,0 +1,48 @@
+#pragma once
+// A kernel with its arguments, and the one who watches it run.
+#include <memory>
+#include <string>
+
+#include "simt/device.h"
+#include "simt/fiber.h"
+
+namespace pastiche::simt_runtime {
+
+enum class Access : std::uint8_t { read, write, unaligned_read, unaligned_write, atomic };
+class Observer;
+
+// From a kernel in the checked form: what it is about to touch. Anywhere else it does nothing.
+void report_access(const void* address, std::size_t bytes, Access, const void* site);
+// The running thread: its number in the block, and its stack.
+unsigned running_thread();
+const Stack& running_stack();
+
+struct Launch {
+  const void* kernel;  // for its name
+  dim3 grid, block;
+  std::size_t shared;  // bytes of dynamic shared memory
+  Observer* observer;  // null: nobody
+  void (*call)(const void* arguments);
+  std::shared_ptr<const void> arguments;
+  std::size_t argument_bytes;
+};
+
+// Sees a kernel that was compiled in the checked form, which runs in one thread, block after block. Fibers call barrier, warp_met
+// and access, on their small stacks; the rest is called on the stack of the launch.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void launch_begins(const Launch&) = 0;
+  virtual void block_begins(uint3 block, const void* dynamic_shared) = 0;
+  // All threads of the block have come to a barrier, from one call or (other_site) from several.
+  virtual void barrier(const void* site, const void* other_site) = 0;
+  virtual void warp_met(unsigned warp, unsigned lanes, unsigned present, bool orders_memory) = 0;
+  virtual bool access(const void* address, std::size_t bytes, Access, const void* site) = 0;  // false: the launch stops
+  virtual void block_ends() = 0;
+  virtual std::string launch_ends(const std::string& failure) = 0;  // why it failed, as far as both know
+};
+
+// Runs all blocks. Empty, or why it failed.
+std::string run(const Launch&);
+
+}  // namespace pastiche::simt_runtime

@@ -1,0 +1,264 @@
+// `pastiche bench` and `pastiche doctor`. Nothing here is decided by a time that was measured.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "backends/traced.h"
+#include "check/kernel_check.h"
+#include "op_cases.h"
+#include "pastiche/files.h"
+#include "pastiche/models.h"
+
+namespace pastiche {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+struct Finished {
+  int code;
+  std::string out, err;
+};
+
+std::string text_of(const fs::path& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+class Bench : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / ("pastiche-bench-test-" + std::to_string(getpid()));
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  Finished run(const std::string& arguments) const {
+    const std::string command = "cd " + folder_.string() + " && exec timeout 120 " PASTICHE_PROGRAM " " + arguments + " >out 2>err </dev/null";
+    const int status = std::system(command.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), text_of(folder_ / "out"), text_of(folder_ / "err")};
+  }
+
+  // Times in milliseconds, by row.
+  void write(const std::string& file, const std::vector<std::pair<std::string, std::vector<double>>>& rows) const {
+    json all{{"context", {{"date", "today"}, {"device cpu", "some processor"}, {"absent vendor", "no NVIDIA GPU"}}}};
+    all["benchmarks"] = json::array();
+    for (const auto& [name, times] : rows) {
+      for (double ms : times) {
+        all["benchmarks"].push_back({{"run_name", name + "/manual_time"}, {"run_type", "iteration"}, {"real_time", ms}, {"time_unit", "ms"},
+                                     {"flop", 2e9}, {"calls", 3}, {"roofline_seconds", 1e-3}});
+      }
+      all["benchmarks"].push_back({{"run_name", name + "/manual_time"}, {"run_type", "aggregate"}, {"real_time", 1e9}, {"time_unit", "ms"}});
+    }
+    write_file_atomically(folder_ / file, all.dump());
+  }
+
+  fs::path folder_;
+};
+
+const std::string row = "dcgan-64 batch 4/conv2d [4,8,8,64]/f32/cpu/warm", other = "op table/add [7]/f32/cpu/warm";
+
+TEST_F(Bench, CompareFailsBeyondTheLimit) {
+  write("a.json", {{row, {10}}, {other, {1}}});
+  write("b.json", {{row, {10.5}}, {other, {1}}});
+  const Finished f = run("bench compare a.json b.json --max-regress 3%");
+  EXPECT_EQ(f.code, 8) << f.err;
+  EXPECT_NE(f.out.find("REGRESSED"), std::string::npos) << f.out;
+  EXPECT_NE(f.out.find("1 of 2 rows"), std::string::npos) << f.out;
+  EXPECT_EQ(run("bench compare a.json b.json --max-regress 6%").code, 0);
+  EXPECT_EQ(run("bench compare b.json a.json").code, 0) << "faster is no regression";
+  EXPECT_EQ(run("bench compare a.json a.json --max-regress 0").code, 0);
+}
+
+TEST_F(Bench, CompareBelievesNoRegressionWithinTheSpread) {
+  write("a.json", {{row, {10, 11, 12}}});
+  write("b.json", {{row, {11.5, 12.5, 13.5}}});
+  const Finished noisy = run("bench compare a.json b.json");
+  EXPECT_EQ(noisy.code, 0) << noisy.out;
+  EXPECT_NE(noisy.out.find("within the spread"), std::string::npos) << noisy.out;
+  write("c.json", {{row, {10, 10.01, 15}}});  // one outlier is no spread
+  write("d.json", {{row, {11, 11.01, 11.02}}});
+  EXPECT_EQ(run("bench compare c.json d.json").code, 8);
+}
+
+TEST_F(Bench, CompareListsWhatOnlyOneHas) {
+  write("a.json", {{row, {10}}, {other, {1}}});
+  write("b.json", {{row, {10}}, {"step/new/f32/cpu/warm", {1}}});
+  const Finished f = run("bench compare a.json b.json");
+  EXPECT_EQ(f.code, 0) << f.err;
+  EXPECT_NE(f.out.find("only before: " + other), std::string::npos) << f.out;
+  EXPECT_NE(f.out.find("only after: step/new/f32/cpu/warm"), std::string::npos) << f.out;
+}
+
+TEST_F(Bench, CompareFailsWhereARowFailsNow) {
+  write("a.json", {{row, {10}}, {other, {1}}});
+  json b = json::parse(text_of(folder_ / "a.json"));
+  b["benchmarks"][0]["error_occurred"] = true;
+  b["benchmarks"][0]["error_message"] = "out of memory";
+  write_file_atomically(folder_ / "b.json", b.dump());
+  const Finished f = run("bench compare a.json b.json");
+  EXPECT_EQ(f.code, 8);
+  EXPECT_NE(f.out.find("out of memory"), std::string::npos) << f.out;
+}
+
+TEST_F(Bench, WhatIsNoBenchmarkFileIsRefused) {
+  write("a.json", {{row, {10}}});
+  write("unlike.json", {{other, {10}}});
+  write_file_atomically(folder_ / "cut.json", text_of(folder_ / "a.json").substr(0, 100));
+  write_file_atomically(folder_ / "foreign.json", R"({"benchmarks": 3})");
+  for (const std::string file : {"cut.json", "foreign.json", "absent.json", "unlike.json"}) {
+    const Finished f = run("bench compare a.json " + file);
+    EXPECT_EQ(f.code, 4) << file;
+    EXPECT_EQ(std::count(f.err.begin(), f.err.end(), '\n'), 1) << f.err;
+  }
+  EXPECT_EQ(run("bench compare a.json a.json --max-regress much").code, 2);
+}
+
+TEST_F(Bench, TableHasRatesAndNamesWhatIsAbsent) {
+  write("a.json", {{row, {2, 4, 3}}, {"dcgan-64 batch 4/conv2d [4,8,8,64]/f32/cpu/cold", {5}}});
+  const Finished f = run("bench table a.json");
+  EXPECT_EQ(f.code, 0) << f.err;
+  // 2 GFLOP in a median of 3 ms, of which the roofline needs 1
+  for (const char* words : {"### dcgan-64 batch 4, f32, cpu", "3.00 ms", "2.00 ms", "666.7 GFLOP/s", "33%", "5.00 ms", "absent: no NVIDIA GPU"})
+    EXPECT_NE(f.out.find(words), std::string::npos) << words << "\n" << f.out;
+}
+
+TEST_F(Bench, TableSetsTheVendorBesideOurs) {
+  const std::string name = "dcgan-64 batch 64/conv2d [64,8,8,64]/f32/";
+  write("a.json", {{name + "cuda/warm", {2}}, {name + "cudnn/warm", {3}}, {name + "cudnn-tf32/warm", {1}}});
+  const Finished f = run("bench table a.json");
+  const std::string line = f.out.substr(f.out.find("| conv2d"), f.out.find('\n', f.out.find("| conv2d")) - f.out.find("| conv2d"));
+  for (const char* words : {"2.00 ms", "3.00 ms", "1.50", "1.00 ms", "0.50"}) EXPECT_NE(line.find(words), std::string::npos) << words << "\n" << f.out;
+  EXPECT_EQ(f.out.find("f32, cudnn"), std::string::npos) << "the vendor is no section of its own";
+}
+
+TEST_F(Bench, HelpOpensWithTwoExamples) {
+  for (const std::string command : {"bench", "bench compare", "bench table"}) {
+    const Finished f = run(command + " --help");
+    EXPECT_EQ(f.code, 0) << command;
+    EXPECT_LT(f.out.find("Examples:"), f.out.find("Usage:")) << command;
+  }
+}
+
+// The rest needs the program that measures.
+class BenchProgram : public Bench {
+ protected:
+  void SetUp() override {
+    Bench::SetUp();
+    if (!fs::exists(fs::path(PASTICHE_PROGRAM).parent_path() / "pastiche-bench")) GTEST_SKIP() << "pastiche-bench was not built";
+  }
+};
+
+TEST_F(BenchProgram, DryRunListsTheOpTableAndEveryModelsLaunches) {
+  const Finished f = run("bench --device cpu --dry-run --precision f32,bf16");
+  ASSERT_EQ(f.code, 0) << f.err;
+  std::set<std::string> ops;
+  for (const OpCase& each : op_cases()) ops.insert(each.op);
+  for (const char* launches_nothing : {"reshape", "flatten"}) ops.erase(launches_nothing);
+  for (const std::string& op : ops) EXPECT_NE(f.out.find("op table/" + op + " "), std::string::npos) << op;
+  for (const std::string& model : model_names()) {
+    const std::string group = "\n" + model + "-28 batch 4/";
+    for (const char* kernel : {"conv2d ", "conv2d_dgrad ", "conv2d_wgrad ", "norm_act_grad ", "gemm ", "adam_ema ", "step/"}) {
+      EXPECT_NE(f.out.find(group + kernel), std::string::npos) << model << " " << kernel;
+    }
+  }
+  for (const char* name : {"dcgan-64 batch 4/step/bf16/cpu/warm", "dcgan-128 batch 4/conv2d [4,32,32,512] [4,32,32,256] [128,5,5,256] upsample 2 inner/f32/cpu/cold"})
+    EXPECT_NE(f.out.find(name), std::string::npos) << name;
+}
+
+TEST_F(BenchProgram, MeasuresWritesJsonAndTables) {
+  const std::string tiny = "bench layers step --device cpu --model dcgan --size 12 --ngf 2 --ndf 2 --batch 2 --min-time 0 --repetitions 2 "
+                           "--threads 1 --filter 'conv2d |step' ";
+  const Finished f = run(tiny + "--json a.json --markdown a.md");
+  ASSERT_EQ(f.code, 0) << f.err;
+  EXPECT_EQ(f.out, text_of(folder_ / "a.md"));
+  for (const char* words : {"### dcgan-12 batch 2, f32, cpu", "| conv2d [2,", "pictures/s", "cuDNN and cuBLAS are absent: "})
+    EXPECT_NE(f.out.find(words), std::string::npos) << words << "\n" << f.out;
+  EXPECT_EQ(run("bench table a.json").out, f.out);
+  EXPECT_EQ(run("bench compare a.json a.json").code, 0);
+}
+
+TEST_F(BenchProgram, ProfilesAStepByKernel) {
+  const Finished f = run("bench step --device cpu --model dcgan --size 12 --ngf 2 --ndf 2 --batch 2 --threads 1 --profile");
+  ASSERT_EQ(f.code, 0) << f.err;
+  for (const char* words : {"dcgan-12 batch 2, f32, cpu", "| conv2d_wgrad ", "| adam_ema ", "between kernels"})
+    EXPECT_NE(f.out.find(words), std::string::npos) << words << "\n" << f.out;
+}
+
+TEST_F(BenchProgram, SaysWhatIsWrongWithItsArguments) {
+  EXPECT_EQ(run("bench --device warp --dry-run").code, 5);
+  EXPECT_EQ(run("bench --filter 'no such row' --min-time 0 --model article --size 4").code, 2);
+  EXPECT_EQ(run("bench --size 0 --dry-run").code, 2);
+  EXPECT_EQ(run("bench --json /absent/folder/a.json").code, 4);
+}
+
+// ---- doctor ----------------------------------------------------------------------------------------------------------
+
+std::vector<std::string> failing(const std::vector<KernelCheck>& checks) {
+  std::vector<std::string> names;
+  for (const KernelCheck& check : checks) {
+    if (!check.ok()) names.push_back(check.kernel);
+  }
+  return names;
+}
+
+TEST(Doctor, RunsEveryKernelAndCpuPasses) {
+  const std::vector<KernelCheck> checks = check_kernels(make_backend("cpu", 2));
+  EXPECT_EQ(failing(checks), std::vector<std::string>());
+  std::set<std::string> seen;
+  for (const KernelCheck& check : checks) seen.insert(check.kernel);
+  static constexpr const char* kernels[] = {
+#define PASTICHE_KERNEL(name, parameters, arguments) #name,
+#include "pastiche/kernels.def"
+#undef PASTICHE_KERNEL
+  };
+  for (const char* kernel : kernels) EXPECT_TRUE(seen.contains(kernel)) << kernel;
+}
+
+// A backend with one kernel that is wrong by a little, one that writes to its input, one that is wrong in one element, and one that makes
+// no number.
+class WrongBackend final : public TracedBackend {
+ public:
+  WrongBackend() : TracedBackend(make_backend("reference")) {}
+  ~WrongBackend() override { release_pool(); }
+
+  void affine(Tensor& y, const Tensor& x, const Affine& p) override {
+    TracedBackend::affine(y, x, {.scale = 1.0001 * p.scale, .shift = p.shift});
+  }
+  void upsample(Tensor& y, const Tensor& x, std::int64_t factor) override {
+    TracedBackend::upsample(y, x, factor);
+    *static_cast<std::uint16_t*>(const_cast<void*>(x.raw())) ^= 0x5a5a;
+  }
+  void gemm(Tensor& y, const Tensor& a, const Tensor& b, const Gemm& p) override {
+    TracedBackend::gemm(y, a, b, p);
+    if (y.dtype() == DType::f32) y.mutable_data<float>()[y.elements() - 1] += 1;
+  }
+  void bce_logits(Tensor& loss, const Tensor&, double) override { TracedBackend::fill(loss, std::numeric_limits<double>::quiet_NaN()); }
+};
+
+TEST(Doctor, NamesTheKernelsThatAreWrong) {
+  std::set<std::string> names;
+  for (const std::string& name : failing(check_kernels(std::make_unique<WrongBackend>()))) names.insert(name);
+  EXPECT_EQ(names, (std::set<std::string>{"affine", "upsample", "gemm", "bce_logits"}));
+}
+
+TEST_F(Bench, DoctorPrintsATableOfKernels) {
+  const Finished f = run("doctor --device cpu");
+  EXPECT_EQ(f.code, 0) << f.err;
+  for (const char* words : {"device     cuda ", "device     cpu ", "conv2d_wgrad", "find_nonfinite", "every kernel is right"})
+    EXPECT_NE(f.out.find(words), std::string::npos) << words << "\n" << f.out;
+  EXPECT_EQ(f.out.find("FAILED"), std::string::npos) << f.out;
+  EXPECT_EQ(run("doctor --device warp").code, 5);
+}
+
+}  // namespace
+}  // namespace pastiche

@@ -1,0 +1,213 @@
+// The CUDA backend as a whole, on src/simt: recorded steps, memory that runs out, absent devices, whole trainings.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "pastiche/checkpoint.h"
+#include "pastiche/train.h"
+#include "simt/engine.h"
+
+namespace pastiche {
+namespace {
+
+namespace fs = std::filesystem;
+
+const ModelConfig small_model{.height = 12, .width = 10, .channels = 3, .nz = 8, .ngf = 4, .ndf = 4, .d_norm = true, .dropout = 0.3};
+
+TrainConfig small_config() {
+  TrainConfig config;
+  config.batch = 4;
+  config.seed = 5;
+  return config;
+}
+
+std::vector<std::uint8_t> some_pictures(const ModelConfig& model, int batch) {
+  std::vector<std::uint8_t> pictures(static_cast<std::size_t>(batch * model.height * model.width * model.channels));
+  for (std::size_t i = 0; i < pictures.size(); ++i) pictures[i] = static_cast<std::uint8_t>(i * 37 % 256);
+  return pictures;
+}
+
+// Puts the simulated machine back as it was.
+struct MachineScope {
+  simt_runtime::Machine before = simt_runtime::machine();
+  ~MachineScope() {
+    simt_runtime::machine() = before;
+    simt_runtime::fail_allocations_after(0, 0);
+  }
+};
+
+std::string message_of(ExitCode code, const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "no error";
+  return "";
+}
+
+std::vector<std::byte> bytes_of(const GanTrainer& trainer) {
+  SafetensorsFile file;
+  trainer.save(file);
+  return serialize_safetensors(file);
+}
+
+// The trainer records its second step and replays it from then on; steps on given tensors are never recorded.
+TEST(SimtBackend, ReplayedStepsEqualEagerOnes) {
+  for (const char* order : {"alternating", "joint"}) {
+    const auto backend = make_backend("simt");
+    TrainConfig config = small_config();
+    config.step = order;
+    GanTrainer replayed(*backend, config, small_model), eager(*backend, config, small_model);
+    Tensor state = make_step_state(*backend);
+    for (int step = 1; step <= 5; ++step) {
+      std::vector<std::uint8_t> pictures = some_pictures(small_model, config.batch);
+      pictures[0] = static_cast<std::uint8_t>(step);
+      const Shape shape{config.batch, small_model.height, small_model.width, small_model.channels};
+      Tensor real = Tensor::empty(*backend, shape), z = Tensor::empty(*backend, {config.batch, small_model.nz});
+      backend->dequantize(real, Tensor::from_host(*backend, shape, pictures.data()));
+      write_step_state(state, {.step = step});
+      backend->random_normal(z, {static_cast<std::uint64_t>(config.seed), streams::latents}, state);
+
+      const StepStats a = replayed.step(pictures), b = eager.step(real, z);
+      EXPECT_EQ(a.loss_g, b.loss_g) << order << " " << step;
+      EXPECT_EQ(a.loss_d, b.loss_d) << order << " " << step;
+      EXPECT_EQ(bytes_of(replayed), bytes_of(eager)) << order << " " << step;
+    }
+  }
+}
+
+// Pictures made between two steps take other memory than the recording's.
+TEST(SimtBackend, WorkBetweenReplaysDisturbsNothing) {
+  const auto run = [](bool disturbed) {
+    const auto backend = make_backend("simt");
+    GanTrainer trainer(*backend, small_config(), small_model);
+    std::vector<Tensor> kept;
+    for (int step = 0; step < 5; ++step) {
+      trainer.step(some_pictures(small_model, 4));
+      if (!disturbed) continue;
+      const std::vector<float> latents = sample_latents(std::vector<std::uint64_t>{1, 2, 3}, small_model.nz);
+      generate_pictures(trainer.averaged(), latents);
+      kept.push_back(Tensor::full(*backend, {4, 12, 10, 3}, 7));
+    }
+    for (const Tensor& each : kept) {
+      std::vector<float> values(static_cast<std::size_t>(each.elements()));
+      each.copy_to_host(values.data());
+      EXPECT_EQ(std::count(values.begin(), values.end(), 7.0f), each.elements());
+    }
+    return bytes_of(trainer);
+  };
+  EXPECT_EQ(run(true), run(false));
+}
+
+TEST(SimtBackend, OutOfMemoryAtEveryAllocationOfAStep) {
+  const MachineScope scope;
+  const auto train_three_steps = [] {
+    const auto backend = make_backend("simt");
+    GanTrainer trainer(*backend, small_config(), small_model);
+    for (int step = 0; step < 3; ++step) trainer.step(some_pictures(small_model, 4));
+  };
+  const std::int64_t before = simt_runtime::allocations_made();
+  train_three_steps();
+  const std::int64_t allocations = simt_runtime::allocations_made() - before;
+  EXPECT_GT(allocations, 50);
+  ASSERT_EQ(simt_runtime::live_allocations(), 0u);
+  for (std::int64_t n = 1; n < allocations; ++n) {  // number 0 is the device's own check
+    simt_runtime::fail_allocations_after(n);
+    const std::string message = message_of(ExitCode::out_of_memory, train_three_steps);
+    EXPECT_NE(message.find("out of memory"), message.npos) << message;
+    simt_runtime::fail_allocations_after(0, 0);
+    ASSERT_EQ(simt_runtime::live_allocations(), 0u) << "after the failure of allocation " << n;
+  }
+}
+
+TEST(SimtBackend, OutOfMemorySaysWhatWasAskedAndHeld) {
+  const MachineScope scope;
+  simt_runtime::machine().memory = std::size_t{16} << 20;
+  const auto backend = make_backend("simt");
+  const Tensor held = Tensor::empty(*backend, {3 << 20, 1});
+  const std::string message = message_of(ExitCode::out_of_memory, [&] { Tensor::empty(*backend, {2 << 20, 1}); });
+  EXPECT_NE(message.find("simt was asked for 8.0 MiB while 12.0 MiB of the 12.0 MiB that it holds are in use and 4.0 MiB are left"),
+            message.npos) << message;
+}
+
+// What is free in the pool, in sizes that do not fit, is given back before an allocation fails.
+TEST(SimtBackend, ThePoolGivesBackWhatItHoldsBeforeItFails) {
+  const MachineScope scope;
+  simt_runtime::machine().memory = std::size_t{16} << 20;
+  const auto backend = make_backend("simt");
+  Tensor::empty(*backend, {3 << 20, 1});
+  EXPECT_NO_THROW(Tensor::empty(*backend, {2 << 20, 1}));
+}
+
+TEST(SimtBackend, AbsentDevicesAreNamed) {
+  const MachineScope scope;
+  simt_runtime::machine().driver = false;
+  std::string message = message_of(ExitCode::device, [] { make_backend("simt"); });
+  EXPECT_NE(message.find("no NVIDIA GPU can be used"), message.npos) << message;
+  simt_runtime::machine() = {.devices = 0};
+  message = message_of(ExitCode::device, [] { make_backend("simt"); });
+  EXPECT_NE(message.find("no NVIDIA GPU can be used"), message.npos) << message;
+  simt_runtime::machine() = {.has_code = false};
+  message = message_of(ExitCode::device, [] { make_backend("simt"); });
+  EXPECT_NE(message.find("none that runs on"), message.npos) << message;
+}
+
+class SimtTraining : public testing::Test {
+ protected:
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::vector<StepStats> run(const std::string& device, TrainConfig config) {
+    config.device = device;
+    config.data = PASTICHE_TEST_DIR "/data/emoji32";
+    config.out = folder_.string();
+    std::vector<StepStats> all;
+    train(config, {.started = [](const fs::path&, const std::string&) {},
+                   .stepped = [&](const RunEvents::Progress& p) { all.push_back(p.stats); },
+                   .note = [](const std::string&) {}});
+    return all;
+  }
+
+  static TrainConfig tiny() {
+    TrainConfig config;
+    config.size = {16, 16};
+    config.ngf = config.ndf = 8;
+    config.batch = 16;
+    config.grid = "2x2";
+    config.steps = 6;
+    return config;
+  }
+
+  const fs::path folder_ = fs::temp_directory_path() / fmt::format("pastiche-simt-{}", getpid());
+};
+
+TEST_F(SimtTraining, LossesAreThoseOfTheCpu) {
+  const std::vector<StepStats> simt = run("simt", tiny()), cpu = run("cpu", tiny());
+  ASSERT_EQ(simt.size(), 6u);
+  for (std::size_t i = 0; i < simt.size(); ++i) {
+    EXPECT_NEAR(simt[i].loss_g, cpu[i].loss_g, 1e-3) << i;
+    EXPECT_NEAR(simt[i].loss_d, cpu[i].loss_d, 1e-3) << i;
+  }
+}
+
+TEST_F(SimtTraining, ABatchThatIsTooLargeIsToldWhatFits) {
+  const MachineScope scope;
+  simt_runtime::machine().memory = std::size_t{24} << 20;
+  TrainConfig config = tiny();
+  config.steps = 3;
+  config.batch = 200;
+  const std::string message = message_of(ExitCode::out_of_memory, [&] { run("simt", config); });
+  const std::size_t at = message.find("--batch ");
+  ASSERT_NE(at, message.npos) << message;
+  config.batch = std::stoi(message.substr(at + 8));
+  EXPECT_GT(config.batch, 10);
+  EXPECT_LT(config.batch, 200);
+  EXPECT_EQ(run("simt", config).size(), 3u) << message;
+}
+
+}  // namespace
+}  // namespace pastiche

@@ -1,0 +1,164 @@
+// Our kernels in the instrumented form: three rows of the table for each op, and a training step, without a report; and the
+// requests that a training makes of memory, against the gates.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+#include <set>
+
+#include "op_cases.h"
+#include "pastiche/train.h"
+#include "simt/checked/checker.h"
+#include "simt/engine.h"
+
+namespace pastiche {
+
+namespace simt_checked {
+std::unique_ptr<Backend> make_cuda_backend();
+}
+
+namespace {
+
+using namespace simt_runtime;
+
+std::unique_ptr<Backend> checked_backend() {
+  auto backend = simt_checked::make_cuda_backend();
+  backend->pool_buffers(false);  // so that every buffer has bounds
+  return backend;
+}
+
+// What was launched has run.
+void finish(Backend& backend) {
+  float value = 0;
+  Tensor::full(backend, {1}, 0).copy_to_host(&value);
+}
+
+std::string all_reports() {
+  std::string text = fmt::format("{} reports\n", report_count());
+  for (const Report& report : reports()) text += report.text + "\n";
+  return text;
+}
+
+std::vector<Tensor> inputs_of(Backend& backend, const OpCase& row, DType dtype) {
+  std::vector<Tensor> inputs;
+  for (std::size_t i = 0; i < row.inputs.size(); ++i) inputs.push_back(make_input(backend, row, i, dtype, Fill::reals));
+  return inputs;
+}
+
+// Forward and, where it has one, backward.
+void run_row(Backend& backend, const OpCase& row, DType dtype) {
+  Tape tape;
+  const Recording recording(&tape);
+  std::vector<Var> vars, leaves;
+  for (const Tensor& input : inputs_of(backend, row, dtype)) {
+    const bool leaf = row.differentiable && input.dtype() != DType::u8;
+    vars.push_back(leaf ? tape.leaf(input) : Var(input));
+    if (leaf) leaves.push_back(vars.back());
+  }
+  const Outputs y = row.run({backend, dtype, vars});
+  if (row.differentiable) grad(y[0], leaves, {.cotangent = make_random(backend, y[0].shape(), y[0].dtype(), Fill::reals, 1)});
+}
+
+std::vector<std::string> ops_of_table() {
+  std::set<std::string> names;
+  for (const OpCase& row : op_cases()) names.insert(row.op);
+  return {names.begin(), names.end()};
+}
+
+class SimtKernels : public testing::TestWithParam<std::string> {};
+
+// The first, the middle and the last row of the op, in each type.
+TEST_P(SimtKernels, NothingToReport) {
+  const auto backend = checked_backend();
+  std::vector<const OpCase*> rows;
+  for (const OpCase& row : op_cases()) {
+    if (row.op == GetParam()) rows.push_back(&row);
+  }
+  for (const OpCase* row : {rows.front(), rows[rows.size() / 2], rows.back()}) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      if (dtype == DType::bf16 && !row->bf16) continue;
+      clear_reports();
+      run_row(*backend, *row, dtype);
+      finish(*backend);
+      EXPECT_EQ(report_count(), 0) << row->name() << " " << dtype_name(dtype) << ": " << all_reports();
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SimtKernels, testing::ValuesIn(ops_of_table()), [](const auto& info) { return info.param; });
+
+const ModelConfig regular_model{.height = 16, .width = 16, .channels = 3, .nz = 64, .ngf = 32, .ndf = 32, .d_norm = true, .dropout = 0.3};
+
+void train_checked(Backend& backend, DType dtype) {
+  TrainConfig config;
+  config.batch = 8;
+  GanTrainer trainer(backend, config, regular_model, dtype);
+  const std::vector<std::uint8_t> pictures(8 * 16 * 16 * 3, 100);
+  for (int step = 0; step < 3; ++step) trainer.step(pictures);  // eager, recorded, replayed
+}
+
+TEST(SimtTraffic, ATrainingHasNothingToReport) {
+  clear_reports();
+  train_checked(*checked_backend(), DType::f32);
+  train_checked(*checked_backend(), DType::bf16);
+  EXPECT_EQ(report_count(), 0) << all_reports();
+}
+
+// What no training of ours launches, on a regular shape.
+void run_the_rest(Backend& backend, DType dtype) {
+  const Recording off(nullptr);
+  const auto make = [&](const Shape& shape) { return Var(Tensor::full(backend, shape, 0.5, dtype)); };
+  const Var x = make({4, 16, 16, 64}), y = make({4, 16, 16, 64});
+  for (const Var& v : {add(x, y), sub(x, y), mul(x, y), div(x, y), affine(x, {.scale = 2}), exp(x), log(x), sqrt(x), tanh(x), sigmoid(x),
+                       tanh_grad(x, y), sigmoid_grad(x, y), leaky_relu(x, 0.2), leaky_relu_grad(x, y, 0.2), upsample(x, 2),
+                       upsample_grad(x, 2), join_phases(x, Phases::inner), join_phases(x, Phases::outer), split_phases(x, Phases::inner),
+                       split_phases(x, Phases::outer), slice(x, 1, 4, 8), unslice(x, 1, 4, 32), concat(std::vector<Var>{x, y}, 3),
+                       channel_sum(x), sum(x, 0), channel_broadcast(make({64}), x.shape()), cast(x, DType::f32), cast(x, DType::bf16)}) {
+    v.value();
+  }
+  for (const Transpose a : {Transpose::no, Transpose::yes}) {
+    for (const Transpose b : {Transpose::no, Transpose::yes}) gemm(make({256, 256}), make({256, 256}), {.a = a, .b = b});
+  }
+  Tensor bytes = Tensor::empty(backend, x.shape(), DType::u8);
+  backend.quantize(bytes, x.value());
+}
+
+// Kernels that miss a gate, and why.
+const std::map<std::string, std::string> excused = {
+};
+
+// Sectors at most 1.1 times the least that could hold the bytes used, wavefronts at most 1.05 times. Writes what it counted to a
+// file, of which tools/kernel_resources makes its table.
+TEST(SimtTraffic, MeetsTheGates) {
+  clear_counters();
+  const auto backend = checked_backend();
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    train_checked(*backend, dtype);
+    run_the_rest(*backend, dtype);
+  }
+  finish(*backend);
+  std::ofstream file(PASTICHE_COUNTERS);
+  file << "kernel\tglobal requests\tsectors\tleast\tshared requests\twavefronts\tleast\n";
+  const auto ratio = [](std::int64_t n, std::int64_t least) { return static_cast<double>(n) / static_cast<double>(std::max<std::int64_t>(1, least)); };
+  int kernels = 0;
+  for (const Counters& c : counters()) {
+    ++kernels;
+    file << fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\n", c.kernel, c.global_requests, c.sectors, c.ideal_sectors, c.shared_requests,
+                        c.wavefronts, c.ideal_wavefronts);
+    const bool meets = ratio(c.sectors, c.ideal_sectors) <= 1.1 && ratio(c.wavefronts, c.ideal_wavefronts) <= 1.05;
+    if (meets || excused.contains(c.kernel)) continue;
+    std::string lines;
+    for (const Counters& l : counters_by_line()) {
+      if (l.kernel != c.kernel) continue;
+      lines += fmt::format("  {}: {} requests, sectors {:.2f}, {} shared requests, wavefronts {:.2f}\n", l.line, l.global_requests,
+                           ratio(l.sectors, l.ideal_sectors), l.shared_requests, ratio(l.wavefronts, l.ideal_wavefronts));
+    }
+    ADD_FAILURE() << fmt::format("{}: sectors {:.2f} of the least, wavefronts {:.2f}\n{}", c.kernel, ratio(c.sectors, c.ideal_sectors),
+                                 ratio(c.wavefronts, c.ideal_wavefronts), lines);
+  }
+  EXPECT_GT(kernels, 40);
+}
+
+}  // namespace
+}  // namespace pastiche
