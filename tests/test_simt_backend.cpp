@@ -196,7 +196,7 @@ TEST_F(SimtTraining, LossesAreThoseOfTheCpu) {
 
 TEST_F(SimtTraining, ABatchThatIsTooLargeIsToldWhatFits) {
   const MachineScope scope;
-  simt_runtime::machine().memory = std::size_t{24} << 20;
+  simt_runtime::machine().memory = std::size_t{8} << 20;
   TrainConfig config = tiny();
   config.steps = 3;
   config.batch = 200;

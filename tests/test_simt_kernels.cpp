@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
-#include <map>
 #include <set>
 
 #include "op_cases.h"
@@ -88,20 +87,18 @@ TEST_P(SimtKernels, NothingToReport) {
 
 INSTANTIATE_TEST_SUITE_P(All, SimtKernels, testing::ValuesIn(ops_of_table()), [](const auto& info) { return info.param; });
 
-const ModelConfig regular_model{.height = 16, .width = 16, .channels = 3, .nz = 64, .ngf = 32, .ndf = 32, .d_norm = true, .dropout = 0.3};
-
-void train_checked(Backend& backend, DType dtype) {
+void train_checked(Backend& backend, DType dtype, std::int64_t width, int steps) {
   TrainConfig config;
-  config.batch = 8;
-  GanTrainer trainer(backend, config, regular_model, dtype);
-  const std::vector<std::uint8_t> pictures(8 * 16 * 16 * 3, 100);
-  for (int step = 0; step < 3; ++step) trainer.step(pictures);  // eager, recorded, replayed
+  config.batch = 4;
+  const ModelConfig model{.height = 16, .width = 16, .channels = 3, .nz = 2 * width, .ngf = width, .ndf = width, .d_norm = true, .dropout = 0.3};
+  GanTrainer trainer(backend, config, model, dtype);
+  const std::vector<std::uint8_t> pictures(4 * 16 * 16 * 3, 100);
+  for (int step = 0; step < steps; ++step) trainer.step(pictures);
 }
 
 TEST(SimtTraffic, ATrainingHasNothingToReport) {
   clear_reports();
-  train_checked(*checked_backend(), DType::f32);
-  train_checked(*checked_backend(), DType::bf16);
+  for (const DType dtype : {DType::f32, DType::bf16}) train_checked(*checked_backend(), dtype, 8, 3);  // eager, recorded, replayed
   EXPECT_EQ(report_count(), 0) << all_reports();
 }
 
@@ -124,9 +121,11 @@ void run_the_rest(Backend& backend, DType dtype) {
   backend.quantize(bytes, x.value());
 }
 
-// Kernels that miss a gate, and why.
-const std::map<std::string, std::string> excused = {
-};
+// Kernels that miss a gate: those for channels that are no multiple of four, whose elements are read one by one, so that lanes
+// lie on lines of their own, and a sector is read again for each of its elements (the cache serves it then, not memory).
+bool excused(const std::string& kernel) {
+  return kernel.ends_with(", false>") || kernel.starts_with("gemm_any_kernel");
+}
 
 // Sectors at most 1.1 times the least that could hold the bytes used, wavefronts at most 1.05 times. Writes what it counted to a
 // file, of which tools/kernel_resources makes its table.
@@ -134,7 +133,7 @@ TEST(SimtTraffic, MeetsTheGates) {
   clear_counters();
   const auto backend = checked_backend();
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    train_checked(*backend, dtype);
+    train_checked(*backend, dtype, 32, 1);
     run_the_rest(*backend, dtype);
   }
   finish(*backend);
@@ -147,7 +146,7 @@ TEST(SimtTraffic, MeetsTheGates) {
     file << fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\n", c.kernel, c.global_requests, c.sectors, c.ideal_sectors, c.shared_requests,
                         c.wavefronts, c.ideal_wavefronts);
     const bool meets = ratio(c.sectors, c.ideal_sectors) <= 1.1 && ratio(c.wavefronts, c.ideal_wavefronts) <= 1.05;
-    if (meets || excused.contains(c.kernel)) continue;
+    if (meets || excused(c.kernel)) continue;
     std::string lines;
     for (const Counters& l : counters_by_line()) {
       if (l.kernel != c.kernel) continue;

@@ -9,22 +9,6 @@ namespace {
 
 using Pass = ConvShape::Pass;
 
-// With stride 1 a convolution's adjoint is a convolution: x and y change roles, and so do the two channels of the weights,
-// whose taps are read backwards.
-bool can_reverse(const ConvShape& s) {
-  return s.stride == 1 && s.groups == 1 && s.top <= (s.r - 1) * s.dilation && s.left <= (s.s - 1) * s.dilation;
-}
-
-ConvShape reversed(const ConvShape& s, Pass pass) {
-  ConvShape t = s;
-  t.pass = pass;
-  t.h = s.p, t.w = s.q, t.c = s.k;
-  t.p = s.h, t.q = s.w, t.k = s.c;
-  t.top = (s.r - 1) * s.dilation - s.top, t.left = (s.s - 1) * s.dilation - s.left;
-  t.reversed = !s.reversed;
-  return t;
-}
-
 // to [C,taps,K] = from [K,taps,C], the taps backwards
 void reverse_weights(int threads, float* to, const float* from, std::int64_t k, std::int64_t taps, std::int64_t c) {
   constexpr std::int64_t tile = 16;
@@ -55,6 +39,20 @@ bool is_thin(std::int64_t written, std::int64_t read, DType dtype) {
 
 }  // namespace
 
+bool can_reverse(const ConvShape& s) {
+  return s.stride == 1 && s.groups == 1 && s.top <= (s.r - 1) * s.dilation && s.left <= (s.s - 1) * s.dilation;
+}
+
+ConvShape reversed(const ConvShape& s, Pass pass) {
+  ConvShape t = s;
+  t.pass = pass;
+  t.h = s.p, t.w = s.q, t.c = s.k;
+  t.p = s.h, t.q = s.w, t.k = s.c;
+  t.top = (s.r - 1) * s.dilation - s.top, t.left = (s.s - 1) * s.dilation - s.left;
+  t.reversed = !s.reversed;
+  return t;
+}
+
 void conv_data(OneDnn& dnn, const ConvShape& shape, const Target& to, const Source& from, const Tensor& w,
                const std::function<Tensor()>& weights) {
   const bool forward = shape.pass == Pass::forward, turn = can_reverse(shape);
@@ -68,12 +66,12 @@ void conv_data(OneDnn& dnn, const ConvShape& shape, const Target& to, const Sour
     }
     return;
   }
-  const bool as_forward = !forward && turn;  // a primitive's forward is faster than its data gradient
-  const ConvShape computed = as_forward ? reversed(shape, Pass::forward) : shape;
-  if (computed.pass == Pass::forward && takes_winograd(computed)) {
-    winograd_data(dnn, computed, to, from, w, weights);
+  if (takes_winograd(shape)) {
+    winograd_data(dnn, shape, to, from, w, weights);
     return;
   }
+  const bool as_forward = !forward && turn;  // a primitive's forward is faster than its data gradient
+  const ConvShape computed = as_forward ? reversed(shape, Pass::forward) : shape;
   ConvPlan& plan = dnn.conv(computed);
   if (!plan.packed(w)) {
     const Tensor plain = weights();

@@ -8,6 +8,11 @@
 
 namespace pastiche::cpu {
 
+// With stride 1 a convolution's adjoint is a convolution: x and y change roles, and so do the two channels of the weights,
+// whose taps are read backwards.
+bool can_reverse(const ConvShape& shape);
+ConvShape reversed(const ConvShape& shape, ConvShape::Pass pass);
+
 // forward: to = y, from = x; dgrad: to = dx, from = dy. The weights are weights(), [K,R,S,C / groups] in f32, made from `w`:
 // they are asked for only where w has changed since the last time. `to` is converted from shape.result
 // where that is another dtype, but not with shape.accumulate, which adds to it.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backends/cpu/conv_plain.h"
 #include "backends/cpu/winograd_points.h"
 #include "backends/cpu/winograd_product.h"
 
@@ -82,6 +83,7 @@ class AtPoints {
   AtPoints(Backend& memory, std::int64_t tiles, std::int64_t channels)
       : panels_(channels / lanes), values_(memory, (tiles + block - 1) / block * block_stride()) {}
   static constexpr std::int64_t panel_stride = (positions + 1) * block * lanes;
+  std::int64_t panels() const { return panels_; }
   std::int64_t block_stride() const { return panels_ * panel_stride; }
   float* at(std::int64_t position, std::int64_t panel, std::int64_t tile) {
     return values_.get() + tile / block * block_stride() + panel * panel_stride + (position * block + tile % block) * lanes;
@@ -96,12 +98,14 @@ struct alignas(64) Tile {
   float line[points][points][lanes];
 };
 
-// Pictures [N,H,W,C] as a transform reads and writes them.
+// Pictures [N,H,W,C] as a transform reads and writes them, or with step 2 their four phases: pixel (y, x) of channel f C + c is
+// pixel (2 y + f / 2, 2 x + f % 2) of channel c.
 template <class T> struct Pictures {
   T* data;
-  std::int64_t h, w, c;
+  std::int64_t h, w, c, step;
   T* pixel(std::int64_t n, std::int64_t y, std::int64_t x, std::int64_t channel, T* outside) const {
-    return y >= 0 && y < h && x >= 0 && x < w ? data + ((n * h + y) * w + x) * c + channel : outside;
+    const std::int64_t phase = channel / c, row = step * y + phase / 2, column = step * x + phase % 2;
+    return row >= 0 && row < h && column >= 0 && column < w ? data + ((n * h + row) * w + column) * c + channel % c : outside;
   }
 };
 
@@ -112,8 +116,8 @@ template <class Four, class Three, class From, class To> void along(std::int64_t
 }
 
 // body(panel of channels, first tile of a block), on all threads
-template <class Body> void for_blocks(int threads, const Band& band, std::int64_t channels, Body body) {
-  const std::int64_t panels = channels / lanes, blocks = (band.tiles() + block - 1) / block;
+template <class Body> void for_blocks(int threads, const Band& band, std::int64_t panels, Body body) {
+  const std::int64_t blocks = (band.tiles() + block - 1) / block;
   for_items(threads, blocks * panels, positions * block * lanes,
             [=](std::int64_t item) { body(item % panels, item / panels * block); });
 }
@@ -122,7 +126,7 @@ template <class Body> void for_blocks(int threads, const Band& band, std::int64_
 template <class Four, class Three, class T>
 void evaluate(int threads, const Band& band, AtPoints& to, const Pictures<const T>& from, std::int64_t top, std::int64_t left) {
   constexpr std::int64_t border = Four::from - 4;
-  for_blocks(threads, band, from.c, [&](std::int64_t panel, std::int64_t first) {
+  for_blocks(threads, band, to.panels(), [&](std::int64_t panel, std::int64_t first) {
     static constexpr T outside[lanes] = {};
     Tile tile;
     for (std::int64_t t = first; t < first + block; ++t) {
@@ -153,7 +157,7 @@ void evaluate(int threads, const Band& band, AtPoints& to, const Pictures<const 
 }
 
 template <class T> void interpolate(int threads, const Band& band, const Pictures<T>& to, AtPoints& from) {
-  for_blocks(threads, band, to.c, [&](std::int64_t panel, std::int64_t first) {
+  for_blocks(threads, band, from.panels(), [&](std::int64_t panel, std::int64_t first) {
     Tile tile;
     T beyond[lanes];
     for (std::int64_t t = first; t < std::min(first + block, band.tiles()); ++t) {
@@ -260,6 +264,39 @@ void interpolate_weights(int threads, float* dw, const WeightsAtPoints& from) {
   });
 }
 
+// ---- stride 2 --------------------------------------------------------------------------------------------------------
+// The phases of x (Pictures) are pictures of half the size with four times the channels, and of these it is a convolution with
+// stride 1: tap r of phase i is tap 2 (r - top) + i + s.top of w, where there is one. 5x5 taps become 3x3.
+ConvShape of_phases(const ConvShape& s) {
+  ConvShape t = s;
+  t.h = (s.h + 1) / 2, t.w = (s.w + 1) / 2, t.c = 4 * s.c;
+  t.r = t.s = 3;
+  t.top = (s.top + 1) / 2, t.left = (s.left + 1) / 2;
+  t.stride = 1;
+  return t;
+}
+
+// body(line of w [K,R,S,C], or nullptr; line of its phases [K,3,3,4 C]) for each line of the latter
+template <class T, class U> void for_taps(int threads, const ConvShape& s, T* w, U* phases, auto body) {
+  for_items(threads, s.k, 36 * s.c, [=](std::int64_t k) {
+    for (std::int64_t line = 0; line < 36; ++line) {
+      const std::int64_t tap = line / 4, i = line % 4 / 2, j = line % 2;
+      const std::int64_t r = 2 * (tap / 3 - (s.top + 1) / 2) + i + s.top, t = 2 * (tap % 3 - (s.left + 1) / 2) + j + s.left;
+      const bool exists = r >= 0 && r < s.r && t >= 0 && t < s.s;
+      body(exists ? w + ((k * s.r + r) * s.s + t) * s.c : nullptr, phases + (k * 36 + line) * s.c);
+    }
+  });
+}
+
+Tensor weights_of_phases(OneDnn& dnn, const ConvShape& s, const Tensor& w) {
+  Tensor phases = Tensor::empty(dnn.memory, {s.k, 3, 3, 4 * s.c});
+  for_taps(dnn.threads, s, w.data<float>(), phases.mutable_data<float>(), [c = s.c](const float* from, float* to) {
+    if (from != nullptr) std::copy_n(from, c, to);
+    else std::fill_n(to, c, 0.0f);
+  });
+  return phases;
+}
+
 // ---- bands -----------------------------------------------------------------------------------------------------------
 // Calls body(band) for all bands of a convolution. Measured: a band's values at the points should fit a cache, but each band reads
 // all weights at the points, or adds to them.
@@ -274,29 +311,37 @@ template <class Body> void for_bands(const ConvShape& s, Body body) {
 }  // namespace
 
 bool takes_winograd(const ConvShape& s) {
-  return s.r == 3 && s.s == 3 && s.stride == 1 && s.dilation == 1 && s.groups == 1 && !s.accumulate && s.c % lanes == 0 &&
-         s.k % lanes == 0;
+  if (s.dilation != 1 || s.groups != 1 || s.accumulate || s.c % lanes != 0 || s.k % lanes != 0) return false;
+  if (s.stride == 2 ? s.r < 4 || s.r > 6 || s.s < 4 || s.s > 6 : s.stride != 1 || s.r != 3 || s.s != 3) return false;
+  const ConvShape plain = s.stride == 2 ? of_phases(s) : s;
+  if (s.stride == 2 && (2 * (3 - plain.top) + s.top < s.r || 2 * (3 - plain.left) + s.left < s.s)) return false;
+  if (s.pass == ConvShape::Pass::dgrad && !can_reverse(plain)) return false;
+  return plain.c >= 64 && plain.k >= 64;
 }
 
-void winograd_data(OneDnn& dnn, const ConvShape& s, const Target& to, const Source& from, const Tensor& w,
+void winograd_data(OneDnn& dnn, const ConvShape& shape, const Target& to, const Source& from, const Tensor& w,
                    const std::function<Tensor()>& weights) {
-  KeptWeights& kept = dnn.kept_weights(s.c, s.k, s.reversed);
-  WeightsAtPoints points_of_w{nullptr, s.c, s.k};
+  const bool strided = shape.stride == 2, backwards = shape.pass == ConvShape::Pass::dgrad;
+  const ConvShape plain = strided ? of_phases(shape) : shape;
+  const ConvShape s = backwards ? reversed(plain, ConvShape::Pass::forward) : plain;
+  KeptWeights& kept = dnn.kept_weights(s.c, s.k, backwards);
+  WeightsAtPoints at_points{nullptr, s.c, s.k};
   std::optional<Scratch<float>> scratch;
-  if (kept.holds(w)) {
-    points_of_w.data = static_cast<float*>(kept.data);
+  if (!kept.holds(w)) {
+    const bool keep = kept.keep(dnn.memory, w, static_cast<std::size_t>(at_points.count()) * sizeof(float));
+    at_points.data = keep ? static_cast<float*>(kept.data) : scratch.emplace(dnn.memory, at_points.count()).get();
+    const Tensor values = strided ? weights_of_phases(dnn, shape, weights()) : weights();
+    if (backwards) evaluate_reversed_weights(dnn.threads, at_points, values.data<float>());
+    else evaluate_weights(dnn.threads, at_points, values.data<float>());
   } else {
-    const auto bytes = static_cast<std::size_t>(points_of_w.count()) * sizeof(float);
-    points_of_w.data = kept.keep(dnn.memory, w, bytes) ? static_cast<float*>(kept.data)
-                                                       : scratch.emplace(dnn.memory, points_of_w.count()).get();
-    const Tensor plain = weights();
-    if (s.reversed) evaluate_reversed_weights(dnn.threads, points_of_w, plain.data<float>());
-    else evaluate_weights(dnn.threads, points_of_w, plain.data<float>());
+    at_points.data = static_cast<float*>(kept.data);
   }
   const MultiplyBlock multiply = multiply_block(dnn.has_avx512());
   with_float(from.dtype, to.dtype, [&]<class From, class To>(From, To) {
-    const Pictures<const From> x{static_cast<const From*>(from.data), s.h, s.w, s.c};
-    const Pictures<To> y{static_cast<To*>(to.data), s.p, s.q, s.k};
+    const Pictures<const From> x{static_cast<const From*>(from.data), backwards ? shape.p : shape.h, backwards ? shape.q : shape.w,
+                                 backwards ? shape.k : shape.c, backwards ? 1 : shape.stride};
+    const Pictures<To> y{static_cast<To*>(to.data), backwards ? shape.h : shape.p, backwards ? shape.w : shape.q,
+                         backwards ? shape.c : shape.k, backwards ? shape.stride : 1};
     for_bands(s, [&](const Band& band) {
       AtPoints input(dnn.memory, band.tiles(), s.c), output(dnn.memory, band.tiles(), s.k);
       evaluate<Input4, Input3>(dnn.threads, band, input, x, s.top, s.left);
@@ -307,7 +352,7 @@ void winograd_data(OneDnn& dnn, const ConvShape& s, const Target& to, const Sour
         const std::int64_t position = item / panels, panel = item % panels;
         const Band::Range range = band.with_position(position);
         for (std::int64_t tile = range.begin / block * block; tile < range.end; tile += block) {
-          multiply(product, input.at(position, 0, tile), points_of_w.at(position, panel, 0), output.at(position, panel, tile));
+          multiply(product, input.at(position, 0, tile), at_points.at(position, panel, 0), output.at(position, panel, tile));
         }
       });
       interpolate(dnn.threads, band, y, output);
@@ -315,14 +360,15 @@ void winograd_data(OneDnn& dnn, const ConvShape& s, const Target& to, const Sour
   });
 }
 
-void winograd_weights(OneDnn& dnn, const ConvShape& s, float* dw, const Source& x, const Source& dy) {
+void winograd_weights(OneDnn& dnn, const ConvShape& shape, float* dw, const Source& x, const Source& dy) {
+  const ConvShape s = shape.stride == 2 ? of_phases(shape) : shape;
   WeightsAtPoints sums{nullptr, s.k, s.c};
   Scratch<float> scratch(dnn.memory, sums.count());
   sums.data = scratch;
   const MultiplyBlock multiply = multiply_block(dnn.has_avx512());
   with_float(x.dtype, dy.dtype, [&]<class From, class To>(From, To) {
-    const Pictures<const From> values{static_cast<const From*>(x.data), s.h, s.w, s.c};
-    const Pictures<const To> gradients{static_cast<const To*>(dy.data), s.p, s.q, s.k};
+    const Pictures<const From> values{static_cast<const From*>(x.data), shape.h, shape.w, shape.c, shape.stride};
+    const Pictures<const To> gradients{static_cast<const To*>(dy.data), s.p, s.q, s.k, 1};
     for_bands(s, [&](const Band& band) {
       AtPoints input(dnn.memory, band.tiles(), s.c), output(dnn.memory, band.tiles(), s.k);
       evaluate<Input4, Input3>(dnn.threads, band, input, values, s.top, s.left);
@@ -332,8 +378,8 @@ void winograd_weights(OneDnn& dnn, const ConvShape& s, float* dw, const Source& 
         const std::int64_t position = item / panels, panel = item % panels;
         const Band::Range range = band.with_position(position);
         const std::int64_t begin = range.begin / block, end = (range.end + block - 1) / block;
-        const BlockProduct product{.runs = std::max<std::int64_t>(0, end - begin), .steps = block, .a_run = output.block_stride(),
-                                   .a_step = lanes, .a_row = 1, .b_run = input.block_stride(), .add = !band.first()};
+        const BlockProduct product{.runs = end - begin, .steps = block, .a_run = output.block_stride(), .a_step = lanes,
+                                   .a_row = 1, .b_run = input.block_stride(), .add = !band.first()};
         for (std::int64_t k = 0; k < s.k; k += block) {
           multiply(product, output.at(position, k / lanes, begin * block) + k % lanes, input.at(position, panel, begin * block),
                    sums.at(position, panel, k));
@@ -341,7 +387,15 @@ void winograd_weights(OneDnn& dnn, const ConvShape& s, float* dw, const Source& 
       });
     });
   });
-  interpolate_weights(dnn.threads, dw, sums);
+  if (shape.stride == 1) {
+    interpolate_weights(dnn.threads, dw, sums);
+    return;
+  }
+  Scratch<float> phases(dnn.memory, 36 * shape.k * shape.c);
+  interpolate_weights(dnn.threads, phases, sums);
+  for_taps(dnn.threads, shape, dw, phases.get(), [c = shape.c](float* to, const float* from) {
+    if (to != nullptr) std::copy_n(from, c, to);
+  });
 }
 
 }  // namespace pastiche::cpu
