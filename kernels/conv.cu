@@ -1,15 +1,16 @@
-// Convolution and its data gradient, which are one kernel: every pixel of the result gathers, through a table of taps, the channels of
-// some pixels of the source,
+// Convolution and its data gradient, which are one kernel: every pixel of the result gathers, through a table of taps, the
+// channels of some pixels of the source,
 //   y[pixel, k] = the sum over taps t and channels c of x[pixel + t, c] w[k, t, c],
 // as a product of matrices [pixels, taps C] and [taps C, K] whose left factor is never stored.
-//   conv2d                 the taps of the kernel
-//   conv2d, upsampled      four classes of pixels, the phases, each with its folded weights and its own window of the low-resolution x
-//   conv2d_dgrad           stride^2 classes of pixels of dx by (h mod stride, w mod stride), each with the taps that reach it; the
-//                          source is dy, the weights are turned
+//   conv2d                   the taps of the kernel
+//   conv2d, upsampled        four classes of pixels, the phases, each with its folded weights and its own window of x
+//   conv2d_dgrad             stride^2 classes of pixels of dx by (h mod stride, w mod stride), each with the taps that reach it;
+//                            the source is dy, the weights are turned
 //   conv2d_dgrad, upsampled  one class; its taps are those of the four phases
-// Policy: sums in f32, tap by tap, channel by channel; their order, and so the bits, follow from the weights' shape and not from the
-// tile. Weights stay f32 (folded in f32). Up to 4 results a pixel: no shared memory, each thread sums some pixels over every fourth
-// group of four channels. Where channels are not a multiple of four, elements are read one by one and no wider.
+// Where the window is the whole picture, this is a product of matrices already.
+// Policy: sums in f32, tap by tap, channel by channel; their order, and so the bits, follow from the weights' shape and not from
+// the tile. Weights stay f32 (folded in f32). Up to 4 results a pixel: no shared memory, each thread sums some pixels over every
+// fourth group of four channels. Where channels are not a multiple of four, elements are read one by one and no wider.
 #include <algorithm>
 #include <map>
 #include <vector>
@@ -154,8 +155,8 @@ __global__ __launch_bounds__(Block::threads, Block::blocks) void conv_gather_ker
   });
 }
 
-// Up to four results a pixel, channels a multiple of four. Four lanes share a pixel: each sums a quarter of the channels. A thread
-// has four pixels.
+// Up to four results a pixel, channels a multiple of four. Four lanes share a pixel: each sums a quarter of the channels. A
+// thread has four pixels.
 constexpr int thin_threads = 128, thin_lanes = 4, thin_pixels = 4, thin_columns = 4;
 
 template <class T> __global__ __launch_bounds__(thin_threads, 4) void conv_thin_kernel(const __grid_constant__ Gather<T> p) {
@@ -194,7 +195,9 @@ template <class T> __global__ __launch_bounds__(thin_threads, 4) void conv_thin_
     PASTICHE_UNROLL
     for (int n = 0; n < thin_columns; ++n) {
       PASTICHE_UNROLL
-      for (int distance = thin_lanes / 2; distance > 0; distance /= 2) sums[i][n] += __shfl_xor_sync(all_lanes, sums[i][n], distance);
+      for (int distance = thin_lanes / 2; distance > 0; distance /= 2) {
+        sums[i][n] += __shfl_xor_sync(all_lanes, sums[i][n], distance);
+      }
     }
     const int pixel = first + line + i * (thin_threads / thin_lanes);
     if (lane == i && pixel < at.pixels.pixels) {
@@ -208,19 +211,19 @@ template <class T> __global__ __launch_bounds__(thin_threads, 4) void conv_thin_
 template <class T> class Gathering {
  public:
   Gathering(const CudaBackend& backend, Gather<T>& p) : backend_(backend), p_(p) {
-    p.channel = Divider(checked_index(p.channels, "channels"));
+    p.channel = divider(p.channels);
   }
-  ~Gathering() = default;
 
   void add(PixelClass pixels, const std::vector<Tap>& taps) {
     if (pixels.pixels == 0) return;
     if (std::ssize(taps) > max_taps) {
-      throw Error(ExitCode::failed, "a convolution whose pixels see " + std::to_string(taps.size()) + " taps; this backend has room for " +
-                                        std::to_string(max_taps));
+      throw Error(ExitCode::failed, "a convolution whose pixels see " + std::to_string(taps.size()) +
+                                        " taps; this backend has room for " + std::to_string(max_taps));
     }
     if (classes_ == max_classes || taps_ + std::ssize(taps) > max_taps) launch_collected();
     // Within a block, places are counted in int.
-    checked_index((LargeTile::m / pixels.picture.divisor + 2) * std::int64_t{p_.from.n} * p_.x_channels, "elements of a tile's pictures");
+    const std::int64_t pictures = LargeTile::m / pixels.picture.divisor + 2;
+    checked_index(pictures * p_.from.n * p_.x_channels, "elements of a tile's pictures");
     pixels.first_tap = taps_;
     pixels.taps = static_cast<int>(std::ssize(taps));
     checked_index(std::int64_t{pixels.taps} * p_.channels + spare_taps, "products of a sum");
@@ -255,15 +258,17 @@ template <class T> class Gathering {
   template <class Block> std::int64_t tiles() const { return ceil_div(most_pixels_, Block::m) * ceil_div(p_.columns, Block::n); }
   template <class Block> std::int64_t blocks() const { return tiles<Block>() * classes_ * p_.groups; }
 
-  dim3 blocks_of(std::int64_t tiles) const { return dim3(grid(tiles).x, static_cast<unsigned>(classes_ * p_.groups)); }
+  void launch_kernel(void (*kernel)(Gather<T>), std::int64_t tiles, int threads) const {
+    const dim3 all(grid(tiles).x, checked_extent(std::int64_t{classes_} * p_.groups));
+    PASTICHE_CUDA_CHECK(launch(kernel, {.stream = backend_.stream(), .blocks = all, .threads = threads}, p_));
+  }
 
   template <class Block, bool vector> void launch_tiles() const {
-    PASTICHE_CUDA_CHECK(launch(conv_gather_kernel<T, Block, vector>,
-                               {.stream = backend_.stream(), .blocks = blocks_of(tiles<Block>()), .threads = Block::threads}, p_));
+    launch_kernel(conv_gather_kernel<T, Block, vector>, tiles<Block>(), Block::threads);
   }
   void launch_thin() const {
     const std::int64_t tiles = ceil_div(most_pixels_, thin_threads / thin_lanes * thin_pixels);
-    PASTICHE_CUDA_CHECK(launch(conv_thin_kernel<T>, {.stream = backend_.stream(), .blocks = blocks_of(tiles), .threads = thin_threads}, p_));
+    launch_kernel(conv_thin_kernel<T>, tiles, thin_threads);
   }
 
   const CudaBackend& backend_;
@@ -273,8 +278,8 @@ template <class T> class Gathering {
 
 // Pixels of the class: n pictures of h x w.
 PixelClass pixel_class(std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t weights, int first) {
-  return {.first_tap = 0, .taps = 0, .pixels = static_cast<int>(n * h * w), .picture = Divider(static_cast<std::uint32_t>(h * w)),
-          .line = Divider(static_cast<std::uint32_t>(w)), .weights = static_cast<int>(weights), .first = first};
+  return {.first_tap = 0, .taps = 0, .pixels = static_cast<int>(n * h * w), .picture = divider(h * w),
+          .line = divider(w), .weights = static_cast<int>(weights), .first = first};
 }
 
 // A tap that sees the pixel (h, w) further on, of the phase that begins at `first`.
@@ -313,6 +318,10 @@ struct ReachingTaps {
 
 void CudaBackend::launch_conv2d(Tensor& y, const Tensor& x, const Tensor& w, const Conv& conv) {
   if (y.elements() == 0) return;
+  if (is_linear(x.shape(), w.shape(), conv)) {
+    Tensor result = as_matrix(y);
+    return launch_gemm(result, as_matrix(x), as_matrix(w), {.b = Transpose::yes});
+  }
   const Shape& from = x.shape();
   checked_index(4 * w.elements(), "weights");
   const Tensor weights = conv.upsample == 2 ? fold_weights(*this, w) : w;
@@ -351,8 +360,8 @@ void CudaBackend::launch_conv2d(Tensor& y, const Tensor& x, const Tensor& w, con
           for (int t = 0; t < fold.taps; ++t) {
             for (int u = 0; u < fold.taps; ++u) taps.push_back(tap(p.from, fold.first(i) + t, fold.first(j) + u));
           }
-          gathering.add(pixel_class(from[0], from[1], from[2], weights.elements() / 4 * (2 * i + j), first_of_phase(conv.out, from, i, j)),
-                        taps);
+          const std::int64_t first_weight = weights.elements() / 4 * (2 * i + j);
+          gathering.add(pixel_class(from[0], from[1], from[2], first_weight, first_of_phase(conv.out, from, i, j)), taps);
         }
       }
     }
@@ -362,11 +371,15 @@ void CudaBackend::launch_conv2d(Tensor& y, const Tensor& x, const Tensor& w, con
 
 void CudaBackend::launch_conv2d_dgrad(Tensor& dx, const Tensor& dy, const Tensor& w, const Conv& conv) {
   if (dx.elements() == 0) return;
+  if (is_linear(dx.shape(), w.shape(), conv)) {
+    Tensor result = as_matrix(dx);
+    return launch_gemm(result, as_matrix(dy), as_matrix(w), {});
+  }
   const Shape& to = dx.shape();
   checked_index(4 * w.elements(), "weights");
   ReachingTaps reaching(w.shape(), conv);
-  const Tensor weights =
-      conv.upsample == 2 ? turn_folded_weights(*this, fold_weights(*this, w)) : turn_weights(*this, w, conv.groups, reaching.places);
+  const Tensor weights = conv.upsample == 2 ? turn_folded_weights(*this, fold_weights(*this, w))
+                                            : turn_weights(*this, w, conv.groups, reaching.places);
   with_float(dx.dtype(), [&]<class T>(T) {
     Gather<T> p{};
     p.x = dy.data<T>();

@@ -1,5 +1,5 @@
-// Weights put in order for the convolution kernels: folded where the input is upsampled, and their gradient unfolded; turned for the
-// data gradient. Small against the convolution, so plain: one element a thread, or 32 x 32 through shared memory.
+// Weights put in order for the convolution kernels: folded where the input is upsampled, and their gradient unfolded; turned for
+// the data gradient. Small against the convolution, so plain: one element a thread, or 32 x 32 through shared memory.
 #include "conv.cuh"
 
 namespace pastiche::PASTICHE_TARGET {
@@ -29,8 +29,8 @@ __global__ __launch_bounds__(threads) void fold_weights_kernel(float* folded, co
 }
 
 // Thread i of [K,R,R,C]: every phase has one tap that its weight is part of.
-__global__ __launch_bounds__(threads) void unfold_weights_kernel(float* dw, const float* folded, Fold fold, Divider c, std::uint32_t filters,
-                                                                 std::uint32_t count) {
+__global__ __launch_bounds__(threads) void unfold_weights_kernel(float* dw, const float* folded, Fold fold, Divider c,
+                                                                 std::uint32_t filters, std::uint32_t count) {
   const std::uint32_t index = blockIdx.x * threads + threadIdx.x;
   if (index >= count) return;
   const auto taps = static_cast<std::uint32_t>(fold.unfolded);
@@ -39,7 +39,8 @@ __global__ __launch_bounds__(threads) void unfold_weights_kernel(float* dw, cons
   float part[4];
   for (int phase = 0; phase < 4; ++phase) {
     const int row = fold.place(phase / 2, static_cast<int>(r)), column = fold.place(phase % 2, static_cast<int>(s));
-    part[phase] = folded[((std::int64_t{phase} * filters + filter) * fold.taps * fold.taps + row * fold.taps + column) * c.divisor + channel];
+    const std::int64_t tap = ((std::int64_t{phase} * filters + filter) * fold.taps + row) * fold.taps + column;
+    part[phase] = folded[tap * c.divisor + channel];
   }
   dw[index] = (part[0] + part[1]) + (part[2] + part[3]);
 }
@@ -98,8 +99,8 @@ Tensor fold_weights(CudaBackend& backend, const Tensor& w) {
   if (count > 0) {
     PASTICHE_CUDA_CHECK(launch(fold_weights_kernel, {.stream = backend.stream(), .blocks = grid(ceil_div(count, threads)),
                                                      .threads = threads},
-                               folded.mutable_data<float>(), w.data<float>(), fold, Divider(checked_index(w.shape()[3], "channels")),
-                               Divider(checked_index(w.shape()[0], "channels")), count));
+                               folded.mutable_data<float>(), w.data<float>(), fold, divider(w.shape()[3]),
+                               divider(w.shape()[0]), count));
   }
   return folded;
 }
@@ -108,7 +109,7 @@ void unfold_weights(const CudaBackend& backend, Tensor& dw, const float* folded)
   const std::uint32_t count = checked_index(dw.elements(), "weights");
   PASTICHE_CUDA_CHECK(launch(unfold_weights_kernel, {.stream = backend.stream(), .blocks = grid(ceil_div(count, threads)),
                                                      .threads = threads},
-                             dw.mutable_data<float>(), folded, Fold(dw.shape()[1]), Divider(checked_index(dw.shape()[3], "channels")),
+                             dw.mutable_data<float>(), folded, Fold(dw.shape()[1]), divider(dw.shape()[3]),
                              checked_index(dw.shape()[0], "channels"), count));
 }
 

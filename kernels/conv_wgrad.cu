@@ -1,10 +1,11 @@
 // The weight gradient of a convolution,
 //   dw[k, t, c] = the sum over pixels of dy[pixel, k] x[pixel + t, c],
-// as a product of matrices [K, pixels] and [pixels, taps C] whose right factor is never stored. Where the input is upsampled, each phase
-// has its own gradient of folded weights, and those are unfolded at the end.
-// Policy: sums in f32. Pixels are cut into parts, each summed by its own blocks, and the parts are added in order; how many there are
-// follows from the shape alone. Up to 4 output channels: no shared memory for x, each thread sums its four columns over every fourth
-// pixel. Where channels are not a multiple of four, elements are read one by one and no wider.
+// as a product of matrices [K, pixels] and [pixels, taps C] whose right factor is never stored. Where the input is upsampled,
+// each phase has its own gradient of folded weights, and those are unfolded at the end. Where the window is the whole picture,
+// this is a product of matrices already.
+// Policy: sums in f32. Pixels are cut into parts, each summed by its own blocks, and the parts are added in order; how many there
+// are follows from the shape alone. Up to 4 output channels: no shared memory for x, each thread sums its four columns over every
+// fourth pixel. Where channels are not a multiple of four, elements are read one by one and no wider.
 #include <algorithm>
 
 #include "conv.cuh"
@@ -28,8 +29,9 @@ template <class T> struct WeightGradient {
   int inputs, outputs, groups;  // channels of a group
   int stride, dilation;
   int pixels, part;             // of one class, of one part of them
-  PixelSteps x_steps, dy_steps;
-  Divider picture, line;        // pixels of one picture, of one line of it
+  int dy_step, dy_line;         // pixel i of a class, on line l, is pixel i dy_step + l dy_line of dy
+  int x_bytes, dy_bytes;        // of a pixel
+  Divider line, lines;          // pixels of a line of a class, lines of a picture
   Divider channel, tap_column;  // inputs, S
   int columns;                  // taps inputs
   int tiles_n, classes;
@@ -52,73 +54,62 @@ template <class T> struct Position {
   }
 };
 
-struct PixelIndex {
-  int n, h, w;
-  template <class T> __device__ PixelIndex(int pixel, const WeightGradient<T>& p) {
-    const auto index = static_cast<std::uint32_t>(pixel);
-    const std::uint32_t picture = p.picture(index), rest = index - picture * p.picture.divisor, row = p.line(rest);
-    n = static_cast<int>(picture);
-    h = static_cast<int>(row);
-    w = static_cast<int>(rest - row * p.line.divisor);
-  }
-};
-
 // One output channel over pixels.
 template <class T> struct OutputChannel {
   using Element = T;
   struct Place {
-    const T* from;
+    int row;  // the pixel of dy
     bool inside;
   };
   const WeightGradient<T>* p;
-  const T* block;  // the group's first channel of the class's first pixel
-  int channel, end;
+  const T* from;  // of the class's first pixel
+  int end;
 
   __device__ OutputChannel(const WeightGradient<T>& gradient, const Position<T>& at, int output, int width)
-      : p(&gradient), channel(min(output, gradient.outputs - width)), end(at.end) {
-    block = gradient.dy + (std::int64_t{at.pixels.first} * gradient.dy_channels + at.group * gradient.outputs);
+      : p(&gradient), end(at.end) {
+    from = gradient.dy + (std::int64_t{at.pixels.first} * gradient.dy_channels + at.group * gradient.outputs +
+                          min(output, gradient.outputs - width));
   }
   __device__ Place place(int pixel) const {
-    const PixelIndex index(pixel, *p);
-    const int row = index.n * p->dy_steps.n + index.h * p->dy_steps.h + index.w * p->dy_steps.w;
-    return {block + std::int64_t{row} * p->dy_channels, pixel < end};
+    const auto line = static_cast<int>(p->line(static_cast<std::uint32_t>(pixel)));
+    return {pixel * p->dy_step + line * p->dy_line, pixel < end};
   }
   __device__ bool has(const Place& place) const { return place.inside; }
-  __device__ const T* at(const Place& place) const { return place.from + channel; }
+  __device__ const T* at(const Place& place) const { return further(from, place.row, p->dy_bytes); }
 };
 
 // One column (tap, input channel) over pixels.
 template <class T> struct TapChannel {
   using Element = T;
   struct Place {
-    const T* from;
-    int h, w;
+    int row;   // the pixel of x where the window stands
+    int h, w;  // likewise
     bool inside;
   };
   const WeightGradient<T>* p;
-  const T* block;         // the group's first channel of pixel 0
-  int h, w, offset, end;  // of the tap, from where a pixel's window begins
+  const T* from;  // of a window at pixel 0
+  int h, w, end;  // of the tap in the window
 
   __device__ TapChannel(const WeightGradient<T>& gradient, const Position<T>& at, int column, int width)
       : p(&gradient), end(at.end) {
     const int index = min(column, gradient.columns - width);
     const auto tap = static_cast<int>(gradient.channel(static_cast<std::uint32_t>(index)));
     const auto r = static_cast<int>(gradient.tap_column(static_cast<std::uint32_t>(tap)));
-    block = gradient.x + at.group * gradient.inputs;
     h = at.pixels.top + r * gradient.dilation;
     w = at.pixels.left + (tap - r * static_cast<int>(gradient.tap_column.divisor)) * gradient.dilation;
-    offset = (h * gradient.x_steps.h + w) * gradient.x_channels + index - tap * gradient.inputs;
+    from = gradient.x + (std::int64_t{h * gradient.width + w} * gradient.x_channels + (at.group - tap) * gradient.inputs + index);
   }
   __device__ Place place(int pixel) const {
-    const PixelIndex index(pixel, *p);
-    const int row = index.h * p->stride, column = index.w * p->stride;
-    return {block + std::int64_t{index.n * p->x_steps.n + row * p->x_steps.h + column} * p->x_channels, row, column, pixel < end};
+    const std::uint32_t index = static_cast<std::uint32_t>(pixel), line = p->line(index), picture = p->lines(line);
+    const int row = static_cast<int>(line - picture * p->lines.divisor) * p->stride;
+    const int column = static_cast<int>(index - line * p->line.divisor) * p->stride;
+    return {(static_cast<int>(picture) * p->height + row) * p->width + column, row, column, pixel < end};
   }
   __device__ bool has(const Place& place) const {
     return place.inside & (static_cast<unsigned>(h + place.h) < static_cast<unsigned>(p->height)) &
            (static_cast<unsigned>(w + place.w) < static_cast<unsigned>(p->width));
   }
-  __device__ const T* at(const Place& place) const { return place.from + offset; }
+  __device__ const T* at(const Place& place) const { return further(from, place.row, p->x_bytes); }
 };
 
 // vector: inputs and outputs are multiples of four.
@@ -127,9 +118,11 @@ __global__ __launch_bounds__(Block::threads, Block::blocks) void conv_wgrad_kern
   const Position<T> at(p);
   const int row = static_cast<int>(blockIdx.x) / p.tiles_n;
   const int m0 = row * Block::m, n0 = (static_cast<int>(blockIdx.x) - row * p.tiles_n) * Block::n;
+  using A = typename Block::template AlongOuterOfA<OutputChannel<T>, vector>;
+  using B = typename Block::template AlongOuterOfB<TapChannel<T>, vector>;
   constexpr int width = vector ? 4 : 1;
-  typename Block::template AlongOuterOfA<OutputChannel<T>, vector> a([&](int i) { return OutputChannel<T>(p, at, m0 + i, width); });
-  typename Block::template AlongOuterOfB<TapChannel<T>, vector> b([&](int i) { return TapChannel<T>(p, at, n0 + i, width); });
+  A a([&](int i) { return OutputChannel<T>(p, at, m0 + i, width); });
+  B b([&](int i) { return TapChannel<T>(p, at, n0 + i, width); });
   Block tile;
   tile.sum(a, b, at.begin, at.end);
   tile.each_four([&](int m, int n, const Vector<float, 4>& four) {
@@ -142,7 +135,8 @@ __global__ __launch_bounds__(Block::threads, Block::blocks) void conv_wgrad_kern
 // Up to four output channels, inputs a multiple of four. A lane has four columns; the warps of a block share the pixels.
 constexpr int thin_threads = 128, thin_warps = thin_threads / warp_size, thin_outputs = 4;
 
-template <class T> __global__ __launch_bounds__(thin_threads, 4) void conv_wgrad_thin_kernel(const __grid_constant__ WeightGradient<T> p) {
+template <class T>
+__global__ __launch_bounds__(thin_threads, 4) void conv_wgrad_thin_kernel(const __grid_constant__ WeightGradient<T> p) {
   __shared__ float of_warp[thin_warps - 1][thin_outputs * 4][warp_size];
   const Position<T> at(p);
   const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
@@ -205,7 +199,7 @@ template <class T> void sum_pixels(CudaBackend& backend, Tensor& dw, WeightGradi
                       : narrow ? (vector ? conv_wgrad_kernel<T, NarrowTile, true> : conv_wgrad_kernel<T, NarrowTile, false>)
                       : vector ? conv_wgrad_kernel<T, LargeTile, true>
                                : conv_wgrad_kernel<T, SmallTile, false>;
-  const dim3 grid_blocks(grid(tiles).x, static_cast<unsigned>(p.classes * p.groups), static_cast<unsigned>(split.count));
+  const dim3 grid_blocks(grid(tiles).x, checked_extent(std::int64_t{p.classes} * p.groups), static_cast<unsigned>(split.count));
   PASTICHE_CUDA_CHECK(launch(kernel, {.stream = backend.stream(), .blocks = grid_blocks, .threads = threads}, p));
   if (split.count > 1) sum_parts(backend, dw, parts.data<float>(), split.count);
 }
@@ -214,6 +208,10 @@ template <class T> void sum_pixels(CudaBackend& backend, Tensor& dw, WeightGradi
 
 void CudaBackend::launch_conv2d_wgrad(Tensor& dw, const Tensor& x, const Tensor& dy, const Conv& conv) {
   if (dw.elements() == 0) return;
+  if (is_linear(x.shape(), dw.shape(), conv)) {
+    Tensor result = as_matrix(dw);
+    return launch_gemm(result, as_matrix(dy), as_matrix(x), {.a = Transpose::yes});
+  }
   const Shape &from = x.shape(), &w = dw.shape(), &y = dy.shape();
   checked_index(4 * dw.elements(), "weights");
   with_float(x.dtype(), [&]<class T>(T) {
@@ -227,32 +225,36 @@ void CudaBackend::launch_conv2d_wgrad(Tensor& dw, const Tensor& x, const Tensor&
     p.groups = static_cast<int>(conv.groups);
     p.inputs = p.x_channels / p.groups;
     p.outputs = p.dy_channels / p.groups;
-    p.x_steps = plain_steps(from);
-    p.channel = Divider(static_cast<std::uint32_t>(p.inputs));
+    p.x_bytes = p.x_channels * static_cast<int>(sizeof(T));
+    p.dy_bytes = p.dy_channels * static_cast<int>(sizeof(T));
+    p.channel = divider(p.inputs);
     p.stride = static_cast<int>(conv.stride);
     p.dilation = static_cast<int>(conv.dilation);
-    checked_index((conv.pad + w[1] * conv.dilation) * p.x_steps.h * p.x_channels, "elements of a window");
+    checked_index(from.rows() + (conv.pad + w[1] * conv.dilation) * (from[2] + 1), "pixels");
     if (conv.upsample == 1) {
-      p.dy_steps = plain_steps(y);
-      p.pixels = static_cast<int>(y.rows());
-      p.picture = Divider(static_cast<std::uint32_t>(y[1] * y[2]));
-      p.line = Divider(static_cast<std::uint32_t>(y[2]));
-      p.tap_column = Divider(static_cast<std::uint32_t>(w[2]));
+      p.dy_step = 1;
+      p.pixels = static_cast<int>(checked_index(y.rows(), "pixels"));
+      p.lines = divider(y[1]);
+      p.line = divider(y[2]);
+      p.tap_column = divider(w[2]);
       p.columns = static_cast<int>(w[1] * w[2]) * p.inputs;
       p.classes = 1;
       p.pixel_classes[0] = {.first = 0, .top = static_cast<int>(-conv.pad), .left = static_cast<int>(-conv.pad)};
       sum_pixels(*this, dw, p);
     } else {
       const Fold fold(w[1]);
-      p.dy_steps = phase_steps(conv.out, from);
+      const PixelSteps steps = phase_steps(conv.out, from);
+      p.dy_step = steps.w;
+      p.dy_line = steps.h - steps.w * p.width;
       p.pixels = static_cast<int>(from.rows());
-      p.picture = Divider(static_cast<std::uint32_t>(from[1] * from[2]));
-      p.line = Divider(static_cast<std::uint32_t>(from[2]));
-      p.tap_column = Divider(static_cast<std::uint32_t>(fold.taps));
+      p.lines = divider(from[1]);
+      p.line = divider(from[2]);
+      p.tap_column = divider(fold.taps);
       p.columns = fold.taps * fold.taps * p.inputs;
       p.classes = 4;
       for (int f = 0; f < 4; ++f) {
-        p.pixel_classes[f] = {.first = first_of_phase(conv.out, from, f / 2, f % 2), .top = fold.first(f / 2), .left = fold.first(f % 2)};
+        p.pixel_classes[f] = {
+            .first = first_of_phase(conv.out, from, f / 2, f % 2), .top = fold.first(f / 2), .left = fold.first(f % 2)};
       }
       Tensor folded = Tensor::empty(*this, {4 * w[0] * p.columns});
       sum_pixels(*this, folded, p);

@@ -1,7 +1,7 @@
-// y[M,N] = op(a) op(b). Operands are read as they are stored: along the reduction where it is the last axis, else across it. Where the
-// last axis of one is not a multiple of four, a slower kernel reads single elements, of any strides.
-// Policy: sums in f32, in ascending order of the reduction. A long reduction with few columns is cut into parts that depend on K and N
-// alone, so that a row's bits do not depend on how many rows there are. The size of the tile changes no bits.
+// y[M,N] = op(a) op(b). Operands are read as they are stored: along the reduction where it is the last axis, else across it.
+// Where the last axis of one is not a multiple of four, a slower kernel reads single elements, of any strides.
+// Policy: sums in f32, in ascending order of the reduction. A long reduction with few columns is cut into parts that depend on K
+// and N alone, so that a row's bits do not depend on how many rows there are. The size of the tile changes no bits.
 #include <algorithm>
 
 #include "launch.cuh"
@@ -16,8 +16,8 @@ template <class T> struct GemmParameters {
   void* y;               // [parts,M,N]
   bool y_bf16;
   int m, n, k;           // op(a) [m,k], op(b) [k,n]
-  int a_line, a_depth;   // how far apart rows of op(a) are, and elements of a row
-  int b_line, b_depth;   // likewise for columns of op(b)
+  int a_line, a_bytes;   // how far apart rows of op(a) are, and in bytes the elements of a row
+  int b_line, b_bytes;   // likewise for columns of op(b)
   int part;              // length of a part of the reduction
   int tiles_n;
 };
@@ -31,11 +31,11 @@ template <class T, bool contiguous> struct MatrixLine {
   };
   const T* block;  // the block's first line
   int line;        // how far this one is from it
-  int step, end;
+  int bytes, end;  // between its elements; of the part
 
-  __device__ Place place(int k) const { return {block + (contiguous ? k : static_cast<std::int64_t>(k) * step), k < end}; }
+  __device__ Place place(int k) const { return {contiguous ? further(block, k) : further(block, k, bytes), k < end}; }
   __device__ bool has(const Place& place) const { return place.inside; }
-  __device__ const T* at(const Place& place) const { return place.from + line; }
+  __device__ const T* at(const Place& place) const { return further(place.from, line); }
 };
 
 template <class T, class Block> __device__ void write_tile(const GemmParameters<T>& p, const Block& tile, int m0, int n0) {
@@ -61,8 +61,8 @@ __global__ __launch_bounds__(Block::threads, Block::blocks) void gemm_kernel(con
   const int begin = static_cast<int>(blockIdx.y) * p.part, end = min(begin + p.part, p.k);
   const T* const rows = p.a + static_cast<std::int64_t>(m0) * p.a_line;
   const T* const columns = p.b + static_cast<std::int64_t>(n0) * p.b_line;
-  A a([&](int i) { return typename A::Line{rows, min(i, p.m - m0 - (ta ? 4 : 1)) * (ta ? 1 : p.a_line), p.a_depth, end}; });
-  B b([&](int i) { return typename B::Line{columns, min(i, p.n - n0 - (tb ? 1 : 4)) * (tb ? p.b_line : 1), p.b_depth, end}; });
+  A a([&](int i) { return typename A::Line{rows, min(i, p.m - m0 - (ta ? 4 : 1)) * (ta ? 1 : p.a_line), p.a_bytes, end}; });
+  B b([&](int i) { return typename B::Line{columns, min(i, p.n - n0 - (tb ? 1 : 4)) * (tb ? p.b_line : 1), p.b_bytes, end}; });
   Block tile;
   tile.sum(a, b, begin, end);
   write_tile(p, tile, m0, n0);
@@ -71,7 +71,8 @@ __global__ __launch_bounds__(Block::threads, Block::blocks) void gemm_kernel(con
 using SmallTile = Tile<64, 64, 8, 4>;
 using LargeTile = Tile<128, 64, 8, 8>;
 
-template <class T> __global__ __launch_bounds__(SmallTile::threads, SmallTile::blocks) void gemm_any_kernel(const GemmParameters<T> p) {
+template <class T>
+__global__ __launch_bounds__(SmallTile::threads, SmallTile::blocks) void gemm_any_kernel(const GemmParameters<T> p) {
   const int tile_index = static_cast<int>(blockIdx.x);
   const int m0 = tile_index / p.tiles_n * SmallTile::m, n0 = tile_index % p.tiles_n * SmallTile::n;
   const int begin = static_cast<int>(blockIdx.y) * p.part, end = min(begin + p.part, p.k);
@@ -79,10 +80,10 @@ template <class T> __global__ __launch_bounds__(SmallTile::threads, SmallTile::b
   const T* const rows = p.a + static_cast<std::int64_t>(m0) * p.a_line;
   const T* const columns = p.b + static_cast<std::int64_t>(n0) * p.b_line;
   SmallTile::AlongKOfA<Line, false> a([&](int i) {
-    return Line{rows, min(i, p.m - m0 - 1) * p.a_line, p.a_depth, end};
+    return Line{rows, min(i, p.m - m0 - 1) * p.a_line, p.a_bytes, end};
   });
   SmallTile::AlongKOfB<Line, false> b([&](int i) {
-    return Line{columns, min(i, p.n - n0 - 1) * p.b_line, p.b_depth, end};
+    return Line{columns, min(i, p.n - n0 - 1) * p.b_line, p.b_bytes, end};
   });
   SmallTile tile;
   tile.sum(a, b, begin, end);
@@ -126,8 +127,9 @@ std::int64_t wanted_parts(std::int64_t n, std::int64_t k) {
 void sum_parts(const CudaBackend& backend, Tensor& y, const float* parts, int count) {
   const std::int64_t length = y.elements();
   with_float(y.dtype(), [&]<class T>(T) {
-    PASTICHE_CUDA_CHECK(launch(sum_parts_kernel<T>, {.stream = backend.stream(),
-                                                     .blocks = grid(ceil_div(length, sum_threads)), .threads = sum_threads}, y.mutable_data<T>(), parts, count, length));
+    PASTICHE_CUDA_CHECK(launch(sum_parts_kernel<T>, {.stream = backend.stream(), .blocks = grid(ceil_div(length, sum_threads)),
+                                                     .threads = sum_threads},
+                               y.mutable_data<T>(), parts, count, length));
   });
 }
 
@@ -149,10 +151,12 @@ void CudaBackend::launch_gemm(Tensor& y, const Tensor& a, const Tensor& b, const
   const Split split(k, wanted_parts(n, k));
   Tensor parts = split.count > 1 ? Tensor::empty(*this, {split.count, m, n}) : y;
   with_float(a.dtype(), [&]<class T>(T) {
+    constexpr int bytes = sizeof(T);
     const GemmParameters<T> g{.a = a.data<T>(), .b = b.data<T>(),
                               .y = parts.mutable_raw(), .y_bf16 = parts.dtype() == DType::bf16,
                               .m = m, .n = n, .k = k,
-                              .a_line = ta ? 1 : k, .a_depth = ta ? m : 1, .b_line = tb ? k : 1, .b_depth = tb ? 1 : n,
+                              .a_line = ta ? 1 : k, .a_bytes = (ta ? m : 1) * bytes,
+                              .b_line = tb ? k : 1, .b_bytes = (tb ? 1 : n) * bytes,
                               .part = split.length, .tiles_n = 0};
     const std::int64_t large_tiles = ceil_div(m, LargeTile::m) * ceil_div(n, LargeTile::n) * split.count;
     if (a.shape()[1] % 4 != 0 || b.shape()[1] % 4 != 0) {

@@ -1,5 +1,6 @@
 #pragma once
-// Reductions that are too long for one block are cut: each part is summed by a block of its own, and the parts are added in order.
+// Reductions that are too long for one block are cut: each part is summed by a block of its own, and the parts are added in
+// order.
 #include "backends/cuda/cuda.h"
 #include "indexing.cuh"
 #include "tile.cuh"

@@ -20,10 +20,15 @@
 
 namespace pastiche::PASTICHE_TARGET {
 
+// `steps` steps of `bytes` further on, in one instruction.
+template <class T> __device__ inline const T* further(const T* from, int steps, int bytes = sizeof(T)) {
+  return reinterpret_cast<const T*>(reinterpret_cast<const char*>(from) + static_cast<std::int64_t>(steps) * bytes);
+}
+
 constexpr int slice_depth = 16;
 
-// Where element (4 k4 + k, i) of a slice stands in shared memory: [k][i], turned about so that no two lanes of a warp meet in a bank,
-// neither those that write all four k4 of eight neighbouring i, nor those that read a row. i .. i + 3 stay together.
+// Where element (4 k4 + k, i) of a slice stands in shared memory: [k][i], turned about so that no two lanes of a warp meet in a
+// bank, neither those that write all four k4 of eight neighbouring i, nor those that read a row. i .. i + 3 stay together.
 template <int Extent> struct SliceLayout {
   static_assert(Extent % warp_size == 0);
   static constexpr int size = slice_depth * Extent;
@@ -43,8 +48,7 @@ template <> struct SliceLayout<16> {  // a row is half the banks: rows k and k +
 //   bool has(place) const;              // false: the element is a zero (vector: and its three neighbours are)
 //   const Element* at(place) const;     // where it is, if it has one
 
-// Of an operand whose lines are contiguous in k. Four neighbouring lanes read 16 k of a line, 64 contiguous
-// bytes of f32.
+// Of an operand whose lines are contiguous in k. Four neighbouring lanes read 16 k of a line, 64 contiguous bytes of f32.
 template <class Source, int Extent, int Threads, bool vector> class AlongK {
  public:
   using Line = Source;
@@ -81,7 +85,8 @@ template <class Source, int Extent, int Threads, bool vector> class AlongK {
 
  private:
   using Element = typename Source::Element;
-  static constexpr int width = vector ? 4 : 1, parts = slice_depth / 4, step = Threads / parts, lines = (Extent + step - 1) / step;
+  static constexpr int width = vector ? 4 : 1, parts = slice_depth / 4;
+  static constexpr int step = Threads / parts, lines = (Extent + step - 1) / step;
 
   __device__ static int part() { return static_cast<int>(threadIdx.x) % parts; }
   __device__ static int line(int i) { return static_cast<int>(threadIdx.x) / parts + i * step; }
@@ -91,8 +96,8 @@ template <class Source, int Extent, int Threads, bool vector> class AlongK {
   Vector<Element, width> fetched_[lines][4 / width];
 };
 
-// Of an operand that is contiguous across its lines. A thread keeps to its line (vector: four lines) and takes a few
-// neighbouring k.
+// Of an operand that is contiguous across its lines. A thread keeps to its line (vector: four lines) and takes a
+// few neighbouring k.
 template <class Source, int Extent, int Threads, bool vector> class AlongOuter {
  public:
   using Line = Source;

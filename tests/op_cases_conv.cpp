@@ -9,7 +9,10 @@ struct Geometry {
   Shape x, w;
   Conv p;
   bool many_zeros = false;  // of some kernel: more padding than picture, or a stride that skips pixels
+  double bound = 0;
 };
+
+constexpr double winograd_bound = 2e-5;
 
 std::string describe(const Conv& p) {
   static constexpr const char* forms[] = {"none", "inner", "outer"};
@@ -25,18 +28,18 @@ std::int64_t multiplications(const Geometry& g) {
 
 // The three kernels on one geometry.
 void add(std::vector<OpCase>& cases, const Geometry& g) {
-  const auto& [x, w, p, many_zeros] = g;
+  const auto& [x, w, p, many_zeros, bound] = g;
   const Input weight{w, Values::any, Role::parameter}, dy{conv2d_shape(x, w, p)};
   const bool twice = multiplications(g) <= 20'000;
   cases.push_back({.op = "conv2d", .detail = describe(p), .inputs = {{x}, weight},
                    .run = [p = p](const OpRun& r) { return conv2d(r[0], r[1], p); },
-                   .twice = twice, .many_zeros = many_zeros});
+                   .bound = bound, .twice = twice, .many_zeros = many_zeros});
   cases.push_back({.op = "conv2d_dgrad", .detail = "to " + x.str() + " " + describe(p), .inputs = {dy, weight},
                    .run = [p = p, x = x](const OpRun& r) { return conv2d_dgrad(r[0], r[1], p, x); },
-                   .twice = twice, .many_zeros = many_zeros});
+                   .bound = bound, .twice = twice, .many_zeros = many_zeros});
   cases.push_back({.op = "conv2d_wgrad", .detail = "to " + w.str() + " " + describe(p), .inputs = {{x}, dy},
                    .run = [p = p, w = w](const OpRun& r) { return conv2d_wgrad(r[0], r[1], p, w); },
-                   .twice = twice, .many_zeros = many_zeros});
+                   .bound = bound, .twice = twice, .many_zeros = many_zeros});
 }
 
 // x [N,H,W,C], w [K,R,S,C / groups]
@@ -71,8 +74,35 @@ const Geometry geometries[] = {
     {{3, 7, 7, 1}, {1, 7, 7, 1}, {.pad = 3}},
     {{1, 12, 12, 4}, {8, 2, 2, 4}, {.stride = 2}},
     {{1, 12, 12, 32}, {32, 3, 3, 32}, {.pad = 1}},
-    {{1, 6, 4, 64}, {64, 3, 3, 64}, {.pad = 1}},
+    {{1, 6, 4, 64}, {48, 3, 3, 64}, {.pad = 1}},
+    {{1, 40, 40, 8}, {68, 3, 3, 8}, {.stride = 2, .pad = 1}},
+    {{2, 23, 19, 8}, {12, 5, 5, 8}, {.stride = 5, .pad = 2}},
+    {{1, 33, 33, 16}, {3, 5, 5, 16}, {.pad = 2}},
 };
+
+// Channels and kernels that a backend may compute by Winograd's algorithm, which integers do not come out of exactly. Rows and
+// columns leave every remainder by the 4 outputs of its tiles.
+const std::vector<Geometry>& winograd_geometries() {
+  static const std::vector<Geometry> all = [] {
+    std::vector<Geometry> rows = {
+        {{1, 6, 4, 64}, {64, 3, 3, 64}, {.pad = 1}},
+        {{1, 7, 5, 64}, {64, 3, 3, 64}, {.pad = 1}},
+        {{2, 1, 2, 96}, {64, 3, 3, 96}, {.pad = 1}},
+        {{1, 9, 6, 64}, {64, 3, 3, 64}, {}},
+        {{1, 3, 3, 64}, {96, 3, 3, 64}, {.pad = 2}},
+        {{1, 9, 8, 32}, {64, 5, 5, 32}, {.stride = 2, .pad = 2}},
+        {{2, 6, 5, 32}, {64, 5, 5, 32}, {.stride = 2, .pad = 1}},
+        {{1, 8, 10, 32}, {64, 6, 6, 32}, {.stride = 2, .pad = 2}},
+    };
+    const std::pair<Shape, std::int64_t> maps[] = {{{1, 3, 4, 64}, 16}, {{2, 2, 1, 64}, 32}, {{1, 7, 1, 64}, 16}};
+    for (const auto& [x, k] : maps)
+      for (const Phases out : {Phases::none, Phases::inner, Phases::outer})
+        rows.push_back({x, {k, 5, 5, x[3]}, {.pad = 2, .upsample = 2, .out = out}});
+    for (Geometry& g : rows) g.bound = winograd_bound;
+    return rows;
+  }();
+  return all;
+}
 
 struct TransposedGeometry {
   Shape x, w;  // x [N,H,W,I], w [I,R,S,O / groups]
@@ -110,6 +140,7 @@ const TransposedGeometry transposed[] = {
 
 void add_conv_cases(std::vector<OpCase>& cases) {
   for (const Geometry& g : geometries) add(cases, g);
+  for (const Geometry& g : winograd_geometries()) add(cases, g);
   // [N,H,W,C] and K of upsampling convolutions
   const std::pair<Shape, std::int64_t> maps[] = {{{1, 1, 1, 1}, 1},  {{1, 2, 3, 3}, 4},  {{2, 3, 2, 4}, 3},
                                                  {{1, 5, 4, 16}, 7}, {{1, 7, 7, 17}, 1}, {{1, 4, 4, 33}, 16}};

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <numeric>
 
 #include "pastiche/checkpoint.h"
 #include "pastiche/train.h"
@@ -102,6 +103,16 @@ TEST(SimtBackend, WorkBetweenReplaysDisturbsNothing) {
     return bytes_of(trainer);
   };
   EXPECT_EQ(run(true), run(false));
+}
+
+// The tile that a convolution takes may depend on the batch; the bits may not.
+TEST(SimtBackend, PicturesDoNotDependOnTheBatch) {
+  const auto backend = make_backend("simt");
+  const auto generator = make_generator(*backend, {.height = 16, .width = 16, .ngf = 16}, 3);
+  std::vector<std::uint64_t> seeds(33);
+  std::iota(seeds.begin(), seeds.end(), 0);
+  const std::vector<float> latents = sample_latents(seeds, 100);
+  EXPECT_EQ(generate_pictures(*generator, latents, 64), generate_pictures(*generator, latents, 1));
 }
 
 TEST(SimtBackend, OutOfMemoryAtEveryAllocationOfAStep) {

@@ -129,9 +129,6 @@ OneDnn::OneDnn(Backend& memory, int threads)
   const std::string isa = instruction_set();
   has_avx512_ = has_bf16_ = isa.starts_with("avx512_core");
 }
-OneDnn::~OneDnn() {
-  for (auto& [shape, weights] : kept_) weights.release(memory);
-}
 
 OneDnn::Use::Use(OneDnn& dnn) : lock_(dnn.mutex_), threads_before_(omp_get_max_threads()) { omp_set_num_threads(dnn.threads); }
 OneDnn::Use::~Use() { omp_set_num_threads(threads_before_); }

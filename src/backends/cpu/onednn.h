@@ -4,9 +4,11 @@
 #include <map>
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <optional>
 #include <string>
 #include <tuple>
 
+#include "backends/cpu/vectorise.h"
 #include "pastiche/backend.h"
 
 namespace pastiche {
@@ -60,34 +62,25 @@ class ConvPlan {
   std::uint64_t packed_id_ = 0, packed_version_ = 0;
 };
 
-// Weights of a convolution that our own code computes, in the order that it reads. They are kept from the second call with the
-// same tensor on: those that a training step changes each time need their memory for other things.
+// Weights in the order that code of our own reads them in. They are kept from the second call with the same tensor on: weights
+// that a training step changes each time would only take memory from it.
 struct KeptWeights {
-  void* data = nullptr;
-  std::size_t bytes = 0;
-  std::uint64_t seen_id = 0, seen_version = 0;  // of the last call
-  bool filled = false;
+  std::optional<cpu::Scratch<float>> values;
+  std::uint64_t last_id = 0, last_version = 0;
 
-  bool holds(const Tensor& w) const { return filled && w.buffer_id() == seen_id && w.version() == seen_version; }
-  // Whether what is now made of w is to be kept, in `data`.
-  bool keep(Backend& memory, const Tensor& w, std::size_t size) {
-    const bool again = w.buffer_id() == seen_id && w.version() == seen_version;
-    seen_id = w.buffer_id(), seen_version = w.version();
-    if (again && data == nullptr) data = memory.allocate(bytes = size);
-    if (!again) release(memory);
-    return filled = again;
+  // Whether w is what it was at the last call. If not, nothing is kept any more.
+  bool again(const Tensor& w) {
+    const bool same = w.buffer_id() == last_id && w.version() == last_version;
+    last_id = w.buffer_id(), last_version = w.version();
+    if (!same) values.reset();
+    return same;
   }
-  void release(Backend& memory) {
-    if (data != nullptr) memory.release(data, bytes);
-    data = nullptr;
-    filled = false;
-  }
+  float* make(Backend& memory, std::int64_t count) { return values.emplace(memory, count).get(); }
 };
 
 class OneDnn {
  public:
   OneDnn(Backend& memory, int threads);
-  ~OneDnn();
 
   // Holds the plans for one thread and sets its number of OpenMP threads, for the length of a kernel.
   class Use {
@@ -102,6 +95,16 @@ class OneDnn {
 
   ConvPlan& conv(const ConvShape& shape);
   void gemm(const GemmShape& shape, const void* a, const void* b, void* y);
+  // Memory for code of our own, until the next call. It is the same for all layers, and grows in few large steps.
+  float* workspace(std::int64_t count) {
+    constexpr std::int64_t step = std::int64_t{8} << 20;
+    if (count > workspace_count_) {
+      workspace_.reset();
+      workspace_count_ = (count + step - 1) / step * step;
+      workspace_.emplace(memory, workspace_count_);
+    }
+    return workspace_->get();
+  }
   KeptWeights& kept_weights(std::int64_t inputs, std::int64_t outputs, bool reversed) {
     return kept_[{inputs, outputs, reversed}];
   }
@@ -131,6 +134,8 @@ class OneDnn {
   std::map<ConvShape, ConvPlan> convs_;
   std::map<GemmShape, GemmPlan> gemms_;
   std::map<std::tuple<std::int64_t, std::int64_t, bool>, KeptWeights> kept_;
+  std::optional<cpu::Scratch<float>> workspace_;
+  std::int64_t workspace_count_ = 0;
 };
 
 }  // namespace pastiche

@@ -1,112 +1,66 @@
 #include "backends/cpu/winograd.h"
 
+#include <omp.h>
+
 #include <algorithm>
 
 #include "backends/cpu/conv_plain.h"
 #include "backends/cpu/winograd_points.h"
 #include "backends/cpu/winograd_product.h"
+#include "backends/cpu/winograd_tiles.h"
 
 namespace pastiche::cpu {
 namespace {
 
-constexpr std::int64_t points = 6, positions = points * points;  // of an axis, of a tile
+using Pass = ConvShape::Pass;
+
 static_assert(lanes == BlockProduct::columns);
-
-// Outputs along one axis, cut into spans of 4 and, at the end, of 3. The last span may reach beyond the edge.
-struct Axis {
-  std::int64_t fours, threes;
-
-  explicit Axis(std::int64_t extent) : fours(0), threes((4 - extent % 4) % 4) {
-    if (3 * threes <= extent) fours = (extent - 3 * threes) / 4;
-    else threes = (extent + 2) / 3;
-  }
-  std::int64_t count() const { return fours + threes; }
-  std::int64_t span(std::int64_t i) const { return i < fours ? 4 : 3; }
-  std::int64_t first(std::int64_t i) const { return i < fours ? 4 * i : 4 * fours + 3 * (i - fours); }
-};
-
-// Strips are the spans of rows of all pictures, counted through. A band is some of them, which are computed together. Its tiles
-// stand in the order 4x3, 4x4, 3x4, 3x3 (rows x columns), so that those that have a position are next to each other: the last
-// point of an axis exists in spans of 4 only.
-class Band {
- public:
-  Band(const Axis& rows, const Axis& columns, std::int64_t begin, std::int64_t end)
-      : rows_(rows), columns_(columns), begin_(begin), first_four_(fours_before(begin)),
-        fours_(fours_before(end) - first_four_), threes_(end - begin - fours_) {}
-
-  bool first() const { return begin_ == 0; }
-  std::int64_t tiles() const { return (fours_ + threes_) * columns_.count(); }
-
-  struct Place {
-    std::int64_t n, y, x, height, width;  // of the outputs
-  };
-  Place place(std::int64_t tile) const {
-    const std::int64_t four_rows = fours_ * columns_.count();
-    const bool tall = tile < four_rows;
-    const std::int64_t strips = tall ? fours_ : threes_, in_rows = tall ? tile : tile - four_rows;
-    // 4x3 stand before 4x4, but 3x4 before 3x3.
-    const std::int64_t first_part = strips * (tall ? columns_.threes : columns_.fours);
-    const bool second = in_rows >= first_part, wide = tall == second;
-    const std::int64_t in_part = second ? in_rows - first_part : in_rows;
-    const std::int64_t width = wide ? columns_.fours : columns_.threes;
-    const std::int64_t strip = in_part / width + (tall ? first_four_ : begin_ - first_four_);
-    const std::int64_t height = tall ? rows_.fours : rows_.threes;
-    return {strip / height, rows_.first(strip % height + (tall ? 0 : rows_.fours)),
-            columns_.first(in_part % width + (wide ? 0 : columns_.fours)), tall ? 4 : 3, wide ? 4 : 3};
-  }
-
-  struct Range {
-    std::int64_t begin, end;  // tiles
-  };
-  Range with_position(std::int64_t position) const {
-    const bool last_row = position / points == points - 1, last_column = position % points == points - 1;
-    const std::int64_t four_rows = fours_ * columns_.count();
-    return {last_column ? fours_ * columns_.threes : 0,
-            last_row ? four_rows : last_column ? four_rows + threes_ * columns_.fours : tiles()};
-  }
-
- private:
-  std::int64_t fours_before(std::int64_t strip) const {
-    return strip / rows_.count() * rows_.fours + std::min(strip % rows_.count(), rows_.fours);
-  }
-
-  Axis rows_, columns_;
-  std::int64_t begin_, first_four_, fours_, threes_;  // strips
-};
-
 constexpr std::int64_t block = BlockProduct::rows;  // tiles that are transformed and multiplied together
 
+// ---- pictures and their values at the points -------------------------------------------------------------------------
 // Values of all tiles of a band at all positions: [blocks of tiles][channels / lanes][positions][tiles of a block][lanes]. Tiles
 // that lack a position are zero there.
-class AtPoints {
- public:
-  AtPoints(Backend& memory, std::int64_t tiles, std::int64_t channels)
-      : panels_(channels / lanes), values_(memory, (tiles + block - 1) / block * block_stride()) {}
-  static constexpr std::int64_t panel_stride = (positions + 1) * block * lanes;
-  std::int64_t panels() const { return panels_; }
-  std::int64_t block_stride() const { return panels_ * panel_stride; }
-  float* at(std::int64_t position, std::int64_t panel, std::int64_t tile) {
-    return values_.get() + tile / block * block_stride() + panel * panel_stride + (position * block + tile % block) * lanes;
-  }
+struct TileValues {
+  float* data;
+  std::int64_t panels;  // of `lanes` channels
 
- private:
-  std::int64_t panels_;
-  Scratch<float> values_;
+  // Not a multiple of a page, so that the panels of a position do not share a cache's sets.
+  static constexpr std::int64_t panel_stride = (positions + 1) * block * lanes;
+  std::int64_t block_stride() const { return panels * panel_stride; }
+  float* at(std::int64_t position, std::int64_t panel, std::int64_t tile) const {
+    return data + tile / block * block_stride() + panel * panel_stride + (position * block + tile % block) * lanes;
+  }
+  static std::int64_t count(std::int64_t tiles, std::int64_t channels) {
+    return (tiles + block - 1) / block * (channels / lanes) * panel_stride;
+  }
+};
+
+// Pictures [N,H,W,C] as a transform sees them. With step 2 it sees their four phases, of half the size: pixel (y, x) of channel
+// f C + c is pixel (2 y + f / 2, 2 x + f % 2) of channel c. It begins at channel `first`.
+template <class T> struct Pictures {
+  T* data;
+  std::int64_t h, w, c;
+  std::int64_t step = 1, first = 0;
+
+  class Panel {
+   public:
+    Panel(const Pictures& all, std::int64_t channel)
+        : data_(all.data + channel % all.c), h_(all.h), w_(all.w), c_(all.c), step_(all.step),
+          i_(channel / all.c / 2), j_(channel / all.c % 2) {}
+    T* pixel(std::int64_t n, std::int64_t y, std::int64_t x, T* outside) const {
+      const std::int64_t row = step_ * y + i_, column = step_ * x + j_;
+      return row >= 0 && row < h_ && column >= 0 && column < w_ ? data_ + ((n * h_ + row) * w_ + column) * c_ : outside;
+    }
+
+   private:
+    T* data_;
+    std::int64_t h_, w_, c_, step_, i_, j_;
+  };
+  Panel panel(std::int64_t panel) const { return {*this, first + panel * lanes}; }
 };
 
 struct alignas(64) Tile {
   float line[points][points][lanes];
-};
-
-// Pictures [N,H,W,C] as a transform reads and writes them, or with step 2 their four phases: pixel (y, x) of channel f C + c is
-// pixel (2 y + f / 2, 2 x + f % 2) of channel c.
-template <class T> struct Pictures {
-  T* data;
-  std::int64_t h, w, c, step;
-  T* pixel(std::int64_t n, std::int64_t y, std::int64_t x, std::int64_t channel, T* outside) const {
-    const std::int64_t phase = channel / c, row = step * y + phase / 2, column = step * x + phase % 2;
-    return row >= 0 && row < h && column >= 0 && column < w ? data + ((n * h + row) * w + column) * c + channel % c : outside;
-  }
 };
 
 // Four or Three along one axis.
@@ -115,33 +69,34 @@ template <class Four, class Three, class From, class To> void along(std::int64_t
   else on_lanes<Three>(from, to);
 }
 
-// body(panel of channels, first tile of a block), on all threads
+// body(panel, first tile of a block)
 template <class Body> void for_blocks(int threads, const Band& band, std::int64_t panels, Body body) {
   const std::int64_t blocks = (band.tiles() + block - 1) / block;
   for_items(threads, blocks * panels, positions * block * lanes,
             [=](std::int64_t item) { body(item % panels, item / panels * block); });
 }
 
-// The values of a band at the points. A span of M outputs reads M + border values.
+// Values to points. A span of M outputs reads M + border values.
 template <class Four, class Three, class T>
-void evaluate(int threads, const Band& band, AtPoints& to, const Pictures<const T>& from, std::int64_t top, std::int64_t left) {
+void evaluate(int threads, const Band& band, const TileValues& to, const Pictures<const T>& pictures, std::int64_t top,
+              std::int64_t left) {
   constexpr std::int64_t border = Four::from - 4;
-  for_blocks(threads, band, to.panels(), [&](std::int64_t panel, std::int64_t first) {
+  for_blocks(threads, band, to.panels, [&](std::int64_t panel, std::int64_t first) {
     static constexpr T outside[lanes] = {};
+    const auto from = pictures.panel(panel);
     Tile tile;
     for (std::int64_t t = first; t < first + block; ++t) {
-      const Band::Place at = t < band.tiles() ? band.place(t) : Band::Place{};
-      const std::int64_t rows = at.height == 0 ? 0 : at.height + 2, columns = at.width == 0 ? 0 : at.width + 2;
+      const bool exists = t < band.tiles();
+      const Band::Place at = exists ? band.place(t) : Band::Place{};
+      const std::int64_t rows = exists ? at.height + 2 : 0, columns = exists ? at.width + 2 : 0;
       for (std::int64_t p = 0; p < positions; ++p) {
         if (p / points >= rows || p % points >= columns) std::fill_n(to.at(p, panel, t), lanes, 0.0f);
       }
-      if (t >= band.tiles()) continue;
+      if (!exists) continue;
       for (std::int64_t r = 0; r < at.height + border; ++r) {
         const T* values[Four::from];
         float* results[points];
-        for (std::int64_t s = 0; s < at.width + border; ++s) {
-          values[s] = from.pixel(at.n, at.y - top + r, at.x - left + s, panel * lanes, outside);
-        }
+        for (std::int64_t s = 0; s < at.width + border; ++s) values[s] = from.pixel(at.n, at.y - top + r, at.x - left + s, outside);
         for (std::int64_t s = 0; s < columns; ++s) results[s] = tile.line[r][s];
         along<Four, Three>(at.width, values, results);
       }
@@ -156,8 +111,10 @@ void evaluate(int threads, const Band& band, AtPoints& to, const Pictures<const 
   });
 }
 
-template <class T> void interpolate(int threads, const Band& band, const Pictures<T>& to, AtPoints& from) {
-  for_blocks(threads, band, from.panels(), [&](std::int64_t panel, std::int64_t first) {
+// Points to values.
+template <class T> void interpolate(int threads, const Band& band, const Pictures<T>& pictures, const TileValues& from) {
+  for_blocks(threads, band, from.panels, [&](std::int64_t panel, std::int64_t first) {
+    const auto to = pictures.panel(panel);
     Tile tile;
     T beyond[lanes];
     for (std::int64_t t = first; t < std::min(first + block, band.tiles()); ++t) {
@@ -173,7 +130,7 @@ template <class T> void interpolate(int threads, const Band& band, const Picture
         const float* values[points];
         T* results[4];
         for (std::int64_t r = 0; r < at.height + 2; ++r) values[r] = tile.line[r][s];
-        for (std::int64_t r = 0; r < at.height; ++r) results[r] = to.pixel(at.n, at.y + r, at.x + s, panel * lanes, beyond);
+        for (std::int64_t r = 0; r < at.height; ++r) results[r] = to.pixel(at.n, at.y + r, at.x + s, beyond);
         along<Output4, Output3>(at.height, values, results);
       }
     }
@@ -181,19 +138,21 @@ template <class T> void interpolate(int threads, const Band& band, const Picture
 }
 
 // ---- weights ---------------------------------------------------------------------------------------------------------
-// At the points: [positions][outputs / lanes][inputs][lanes].
-struct WeightsAtPoints {
+// At the points: [positions][b / lanes][a][lanes], for channels a and b.
+struct WeightValues {
   float* data;
-  std::int64_t inputs, outputs;
-  std::int64_t position_stride() const { return inputs * outputs + 5 * lanes; }
-  std::int64_t count() const { return positions * position_stride(); }
-  float* at(std::int64_t position, std::int64_t panel, std::int64_t input) const {
-    return data + position * position_stride() + (panel * inputs + input) * lanes;
+  std::int64_t a, b;
+  float* at(std::int64_t position, std::int64_t panel, std::int64_t i) const {
+    return data + position * position_stride(a, b) + (panel * a + i) * lanes;
   }
+  static std::int64_t count(std::int64_t a, std::int64_t b) { return positions * position_stride(a, b); }
+
+ private:
+  // Likewise: positions a multiple of a page apart would share a cache's sets.
+  static std::int64_t position_stride(std::int64_t a, std::int64_t b) { return a * b + 5 * lanes; }
 };
 
-// taps: 9 lines. Form is Weights.
-void evaluate_weights(const WeightsAtPoints& to, std::int64_t panel, std::int64_t input, const float* const* taps) {
+void evaluate_taps(const WeightValues& to, std::int64_t panel, std::int64_t i, const float* const* taps) {
   Tile tile;
   for (std::int64_t r = 0; r < 3; ++r) {
     float* results[points];
@@ -203,53 +162,51 @@ void evaluate_weights(const WeightsAtPoints& to, std::int64_t panel, std::int64_
   for (std::int64_t s = 0; s < points; ++s) {
     const float* const values[3] = {tile.line[0][s], tile.line[1][s], tile.line[2][s]};
     float* results[points];
-    for (std::int64_t r = 0; r < points; ++r) results[r] = to.at(r * points + s, panel, input);
+    for (std::int64_t r = 0; r < points; ++r) results[r] = to.at(r * points + s, panel, i);
     on_lanes<Weights>(values, results);
   }
 }
 
-// from [outputs,3,3,inputs]
-void evaluate_weights(int threads, const WeightsAtPoints& to, const float* from) {
-  constexpr std::int64_t part = 16;  // inputs
-  const std::int64_t parts = to.inputs / part, inputs = to.inputs;
-  for_items(threads, to.outputs / lanes * parts, positions * part * lanes, [=](std::int64_t item) {
-    const std::int64_t panel = item / parts, first = item % parts * part;
+// For channels first .. first + to.b of w [K,3,3,to.a].
+void evaluate_weights(int threads, const WeightValues& to, const float* w, std::int64_t first) {
+  constexpr std::int64_t part = 16;  // of a
+  const std::int64_t parts = to.a / part;
+  for_items(threads, to.b / lanes * parts, positions * part * lanes, [=](std::int64_t item) {
+    const std::int64_t panel = item / parts, begin = item % parts * part;
     float turned[9][part][lanes];
     for (std::int64_t k = 0; k < lanes; ++k) {
       for (std::int64_t tap = 0; tap < 9; ++tap) {
-        const float* const line = from + ((panel * lanes + k) * 9 + tap) * inputs + first;
-        for (std::int64_t c = 0; c < part; ++c) turned[tap][c][k] = line[c];
+        const float* const line = w + ((first + panel * lanes + k) * 9 + tap) * to.a + begin;
+        for (std::int64_t i = 0; i < part; ++i) turned[tap][i][k] = line[i];
       }
     }
-    for (std::int64_t c = 0; c < part; ++c) {
+    for (std::int64_t i = 0; i < part; ++i) {
       const float* taps[9];
-      for (std::int64_t tap = 0; tap < 9; ++tap) taps[tap] = turned[tap][c];
-      evaluate_weights(to, panel, first + c, taps);
+      for (std::int64_t tap = 0; tap < 9; ++tap) taps[tap] = turned[tap][i];
+      evaluate_taps(to, panel, begin + i, taps);
     }
   });
 }
 
-// The same of a convolution whose adjoint is asked for: from [inputs,3,3,outputs], the taps backwards.
-void evaluate_reversed_weights(int threads, const WeightsAtPoints& to, const float* from) {
-  const std::int64_t panels = to.outputs / lanes, outputs = to.outputs;
-  for_items(threads, to.inputs, positions * outputs, [=](std::int64_t input) {
-    for (std::int64_t panel = 0; panel < panels; ++panel) {
+// The adjoint's: for channels first .. first + to.b of w [to.a,3,3,C], the taps backwards.
+void evaluate_reversed(int threads, const WeightValues& to, const float* w, std::int64_t c, std::int64_t first) {
+  for_items(threads, to.a, positions * to.b, [=](std::int64_t i) {
+    for (std::int64_t panel = 0; panel < to.b / lanes; ++panel) {
       const float* taps[9];
-      for (std::int64_t tap = 0; tap < 9; ++tap) taps[tap] = from + (input * 9 + 8 - tap) * outputs + panel * lanes;
-      evaluate_weights(to, panel, input, taps);
+      for (std::int64_t tap = 0; tap < 9; ++tap) taps[tap] = w + (i * 9 + 8 - tap) * c + first + panel * lanes;
+      evaluate_taps(to, panel, i, taps);
     }
   });
 }
 
-// dw [outputs,3,3,inputs] from its gradient at the points, [positions][inputs / lanes][outputs][lanes].
-void interpolate_weights(int threads, float* dw, const WeightsAtPoints& from) {
-  const std::int64_t outputs = from.inputs, inputs = from.outputs, panels = inputs / lanes;
-  for_items(threads, outputs, positions * inputs, [=](std::int64_t k) {
+// dw [from.a,3,3,from.b]
+void interpolate_weights(int threads, float* dw, const WeightValues& from) {
+  for_items(threads, from.a, positions * from.b, [=](std::int64_t i) {
     Tile tile;
-    for (std::int64_t panel = 0; panel < panels; ++panel) {
+    for (std::int64_t panel = 0; panel < from.b / lanes; ++panel) {
       for (std::int64_t r = 0; r < points; ++r) {
         const float* values[points];
-        for (std::int64_t s = 0; s < points; ++s) values[s] = from.at(r * points + s, panel, k);
+        for (std::int64_t s = 0; s < points; ++s) values[s] = from.at(r * points + s, panel, i);
         float* const results[3] = {tile.line[r][0], tile.line[r][1], tile.line[r][2]};
         on_lanes<WeightsAdjoint>(values, results);
       }
@@ -257,7 +214,7 @@ void interpolate_weights(int threads, float* dw, const WeightsAtPoints& from) {
         const float* values[points];
         float* results[3];
         for (std::int64_t r = 0; r < points; ++r) values[r] = tile.line[r][s];
-        for (std::int64_t r = 0; r < 3; ++r) results[r] = dw + (k * 9 + r * 3 + s) * inputs + panel * lanes;
+        for (std::int64_t r = 0; r < 3; ++r) results[r] = dw + (i * 9 + r * 3 + s) * from.b + panel * lanes;
         on_lanes<WeightsAdjoint>(values, results);
       }
     }
@@ -265,8 +222,8 @@ void interpolate_weights(int threads, float* dw, const WeightsAtPoints& from) {
 }
 
 // ---- stride 2 --------------------------------------------------------------------------------------------------------
-// The phases of x (Pictures) are pictures of half the size with four times the channels, and of these it is a convolution with
-// stride 1: tap r of phase i is tap 2 (r - top) + i + s.top of w, where there is one. 5x5 taps become 3x3.
+// On the phases of x (Pictures) it is a convolution with stride 1: tap r of phase i is tap 2 (r - top) + i + s.top of w, where
+// there is one. 5 x 5 taps become 3 x 3.
 ConvShape of_phases(const ConvShape& s) {
   ConvShape t = s;
   t.h = (s.h + 1) / 2, t.w = (s.w + 1) / 2, t.c = 4 * s.c;
@@ -276,8 +233,8 @@ ConvShape of_phases(const ConvShape& s) {
   return t;
 }
 
-// body(line of w [K,R,S,C], or nullptr; line of its phases [K,3,3,4 C]) for each line of the latter
-template <class T, class U> void for_taps(int threads, const ConvShape& s, T* w, U* phases, auto body) {
+// body(line of w [K,R,S,C], or nullptr, line of its phases [K,3,3,4 C]) for each line of the latter
+template <class From, class To, class Body> void for_taps(int threads, const ConvShape& s, From* w, To* phases, Body body) {
   for_items(threads, s.k, 36 * s.c, [=](std::int64_t k) {
     for (std::int64_t line = 0; line < 36; ++line) {
       const std::int64_t tap = line / 4, i = line % 4 / 2, j = line % 2;
@@ -297,103 +254,155 @@ Tensor weights_of_phases(OneDnn& dnn, const ConvShape& s, const Tensor& w) {
   return phases;
 }
 
-// ---- bands -----------------------------------------------------------------------------------------------------------
-// Calls body(band) for all bands of a convolution. Measured: a band's values at the points should fit a cache, but each band reads
-// all weights at the points, or adds to them.
-template <class Body> void for_bands(const ConvShape& s, Body body) {
-  const std::int64_t values = std::clamp<std::int64_t>(24 * s.c * s.k, 768 << 10, 4 << 20);
-  const Axis rows(s.p), columns(s.q);
-  const std::int64_t strips = s.n * rows.count();
-  const std::int64_t each = std::max<std::int64_t>(1, values / (positions * (s.c + s.k) * columns.count()));
-  for (std::int64_t begin = 0; begin < strips; begin += each) body(Band(rows, columns, begin, std::min(strips, begin + each)));
+// ---- parts of a convolution ------------------------------------------------------------------------------------------
+// Outputs are computed in groups, so that the weights at the points need not lie in memory all at once.
+std::int64_t group_of(const ConvShape& s) {
+  constexpr std::int64_t values = 5 << 20;
+  return std::clamp(values / (positions * s.c) / lanes * lanes, std::min<std::int64_t>(s.k, 128), s.k);
 }
+
+// Of a group, so many outputs are multiplied and interpolated at a time.
+constexpr std::int64_t part_outputs = 128;
+
+struct Bands {
+  Axis rows, columns;
+  std::int64_t strips, count;
+
+  // Each band reads all weights at the points, or adds to them, but its own values there should fit a cache: measured.
+  explicit Bands(const ConvShape& s) : rows(s.p), columns(s.q), strips(s.n * rows.count()) {
+    constexpr std::int64_t tiles = 64;
+    count = std::clamp<std::int64_t>((strips * columns.count() + tiles - 1) / tiles, 1, strips);
+  }
+  Band band(std::int64_t i) const { return {rows, columns, i * strips / count, (i + 1) * strips / count}; }
+  std::int64_t most_tiles() const { return (strips + count - 1) / count * columns.count(); }
+};
 
 }  // namespace
 
 bool takes_winograd(const ConvShape& s) {
   if (s.dilation != 1 || s.groups != 1 || s.accumulate || s.c % lanes != 0 || s.k % lanes != 0) return false;
-  if (s.stride == 2 ? s.r < 4 || s.r > 6 || s.s < 4 || s.s > 6 : s.stride != 1 || s.r != 3 || s.s != 3) return false;
+  if (s.stride == 2 ? s.r < 5 || s.r > 6 || s.s < 5 || s.s > 6 : s.stride != 1 || s.r != 3 || s.s != 3) return false;
   const ConvShape plain = s.stride == 2 ? of_phases(s) : s;
   if (s.stride == 2 && (2 * (3 - plain.top) + s.top < s.r || 2 * (3 - plain.left) + s.left < s.s)) return false;
-  if (s.pass == ConvShape::Pass::dgrad && !can_reverse(plain)) return false;
+  if (s.pass == Pass::dgrad && !can_reverse(plain)) return false;
+  // A primitive's bf16 is twice as fast, and catches up.
+  if (s.dtype == DType::bf16 && (s.pass != Pass::wgrad || s.stride == 2)) return false;
   return plain.c >= 64 && plain.k >= 64;
 }
 
 void winograd_data(OneDnn& dnn, const ConvShape& shape, const Target& to, const Source& from, const Tensor& w,
                    const std::function<Tensor()>& weights) {
-  const bool strided = shape.stride == 2, backwards = shape.pass == ConvShape::Pass::dgrad;
-  const ConvShape plain = strided ? of_phases(shape) : shape;
-  const ConvShape s = backwards ? reversed(plain, ConvShape::Pass::forward) : plain;
+  const bool backwards = shape.pass == Pass::dgrad;
+  const ConvShape plain = shape.stride == 2 ? of_phases(shape) : shape;
+  const ConvShape s = backwards ? reversed(plain, Pass::forward) : plain;
+
   KeptWeights& kept = dnn.kept_weights(s.c, s.k, backwards);
-  WeightsAtPoints at_points{nullptr, s.c, s.k};
-  std::optional<Scratch<float>> scratch;
-  if (!kept.holds(w)) {
-    const bool keep = kept.keep(dnn.memory, w, static_cast<std::size_t>(at_points.count()) * sizeof(float));
-    at_points.data = keep ? static_cast<float*>(kept.data) : scratch.emplace(dnn.memory, at_points.count()).get();
-    const Tensor values = strided ? weights_of_phases(dnn, shape, weights()) : weights();
-    if (backwards) evaluate_reversed_weights(dnn.threads, at_points, values.data<float>());
-    else evaluate_weights(dnn.threads, at_points, values.data<float>());
-  } else {
-    at_points.data = static_cast<float*>(kept.data);
-  }
+  const bool keep = kept.again(w);
+  const std::int64_t group = keep ? s.k : group_of(s);
+  auto evaluate_group = [&, values = Tensor()](const WeightValues& at_points, std::int64_t first) mutable {
+    if (!values.defined()) values = shape.stride == 2 ? weights_of_phases(dnn, shape, weights()) : weights();
+    if (backwards) evaluate_reversed(dnn.threads, at_points, values.data<float>(), s.k, first);
+    else evaluate_weights(dnn.threads, at_points, values.data<float>(), first);
+  };
+  const std::int64_t weight_values = WeightValues::count(s.c, group);
+  if (keep && !kept.values) evaluate_group({kept.make(dnn.memory, weight_values), s.c, s.k}, 0);
+
+  const std::int64_t threads = dnn.threads;
+  Bands bands(s);
+  if (bands.count > 1) bands.count = std::min(bands.strips, (bands.count + threads - 1) / threads * threads);
+  const std::int64_t input_values = TileValues::count(bands.most_tiles(), s.c);
+  const std::int64_t band_size = input_values + TileValues::count(bands.most_tiles(), std::min(group, part_outputs));
+  float* const workspace = dnn.workspace(std::min(threads, bands.count) * band_size + (keep ? 0 : weight_values));
+  float* const bands_workspace = workspace + (keep ? 0 : weight_values);
+
   const MultiplyBlock multiply = multiply_block(dnn.has_avx512());
+  const BlockProduct product{.runs = s.c / lanes, .steps = lanes, .a_run = TileValues::panel_stride, .a_step = 1, .a_row = lanes,
+                             .b_run = lanes * lanes};
   with_float(from.dtype, to.dtype, [&]<class From, class To>(From, To) {
-    const Pictures<const From> x{static_cast<const From*>(from.data), backwards ? shape.p : shape.h, backwards ? shape.q : shape.w,
-                                 backwards ? shape.k : shape.c, backwards ? 1 : shape.stride};
-    const Pictures<To> y{static_cast<To*>(to.data), backwards ? shape.h : shape.p, backwards ? shape.w : shape.q,
-                         backwards ? shape.c : shape.k, backwards ? shape.stride : 1};
-    for_bands(s, [&](const Band& band) {
-      AtPoints input(dnn.memory, band.tiles(), s.c), output(dnn.memory, band.tiles(), s.k);
-      evaluate<Input4, Input3>(dnn.threads, band, input, x, s.top, s.left);
-      const BlockProduct product{.runs = s.c / lanes, .steps = lanes, .a_run = AtPoints::panel_stride, .a_step = 1,
-                                 .a_row = lanes, .b_run = lanes * lanes};
-      const std::int64_t panels = s.k / lanes;
-      for_items(dnn.threads, positions * panels, band.tiles() * lanes * s.c, [&](std::int64_t item) {
-        const std::int64_t position = item / panels, panel = item % panels;
-        const Band::Range range = band.with_position(position);
-        for (std::int64_t tile = range.begin / block * block; tile < range.end; tile += block) {
-          multiply(product, input.at(position, 0, tile), at_points.at(position, panel, 0), output.at(position, panel, tile));
+    Pictures<const From> x{static_cast<const From*>(from.data), shape.h, shape.w, shape.c, shape.stride};
+    Pictures<To> y{static_cast<To*>(to.data), shape.p, shape.q, shape.k};
+    if (backwards) {
+      x = {static_cast<const From*>(from.data), shape.p, shape.q, shape.k};
+      y = {static_cast<To*>(to.data), shape.h, shape.w, shape.c, shape.stride};
+    }
+    for (std::int64_t first = 0; first < s.k; first += group) {
+      const std::int64_t outputs = std::min(group, s.k - first);
+      const WeightValues at_points{keep ? kept.values->get() : workspace, s.c, outputs};
+      if (!keep) evaluate_group(at_points, first);
+      const auto compute = [&](const Band& band, float* memory) {
+        const TileValues input{memory, s.c / lanes};
+        evaluate<Input4, Input3>(dnn.threads, band, input, x, s.top, s.left);
+        for (std::int64_t part = 0; part < outputs; part += part_outputs) {
+          const std::int64_t panels = std::min(part_outputs, outputs - part) / lanes;
+          const TileValues output{memory + input_values, panels};
+          for_items(dnn.threads, positions * panels, band.tiles() * lanes * s.c, [&](std::int64_t item) {
+            const std::int64_t position = item / panels, panel = item % panels;
+            const float* const factors = at_points.at(position, part / lanes + panel, 0);
+            const Band::Range range = band.with_position(position);
+            for (std::int64_t tile = range.begin / block * block; tile < range.end; tile += block) {
+              multiply(product, input.at(position, 0, tile), factors, output.at(position, panel, tile));
+            }
+          });
+          Pictures<To> here = y;
+          here.first = first + part;
+          interpolate(dnn.threads, band, here, output);
         }
-      });
-      interpolate(dnn.threads, band, y, output);
-    });
+      };
+      // Each thread computes bands of its own; all share one where there is but one.
+      if (bands.count == 1) {
+        compute(bands.band(0), bands_workspace);
+        continue;
+      }
+#pragma omp parallel for schedule(dynamic) num_threads(dnn.threads)
+      for (std::int64_t i = 0; i < bands.count; ++i) compute(bands.band(i), bands_workspace + omp_get_thread_num() * band_size);
+    }
   });
 }
 
 void winograd_weights(OneDnn& dnn, const ConvShape& shape, float* dw, const Source& x, const Source& dy) {
   const ConvShape s = shape.stride == 2 ? of_phases(shape) : shape;
-  WeightsAtPoints sums{nullptr, s.k, s.c};
-  Scratch<float> scratch(dnn.memory, sums.count());
-  sums.data = scratch;
+  const std::int64_t group = group_of(s);
+  const Bands bands(s);
+  const std::int64_t input_values = TileValues::count(bands.most_tiles(), s.c);
+  const std::int64_t output_values = TileValues::count(bands.most_tiles(), std::min(group, part_outputs));
+  float* const workspace = dnn.workspace(input_values + output_values + WeightValues::count(group, s.c));
+  std::optional<Scratch<float>> phases;
+  if (shape.stride == 2) phases.emplace(dnn.memory, 9 * s.k * s.c);
+
   const MultiplyBlock multiply = multiply_block(dnn.has_avx512());
-  with_float(x.dtype, dy.dtype, [&]<class From, class To>(From, To) {
-    const Pictures<const From> values{static_cast<const From*>(x.data), shape.h, shape.w, shape.c, shape.stride};
-    const Pictures<const To> gradients{static_cast<const To*>(dy.data), s.p, s.q, s.k, 1};
-    for_bands(s, [&](const Band& band) {
-      AtPoints input(dnn.memory, band.tiles(), s.c), output(dnn.memory, band.tiles(), s.k);
-      evaluate<Input4, Input3>(dnn.threads, band, input, values, s.top, s.left);
-      evaluate<OutputAdjoint4, OutputAdjoint3>(dnn.threads, band, output, gradients, 0, 0);
-      const std::int64_t panels = s.c / lanes;
-      for_items(dnn.threads, positions * panels, band.tiles() * lanes * s.k, [&](std::int64_t item) {
-        const std::int64_t position = item / panels, panel = item % panels;
-        const Band::Range range = band.with_position(position);
-        const std::int64_t begin = range.begin / block, end = (range.end + block - 1) / block;
-        const BlockProduct product{.runs = end - begin, .steps = block, .a_run = output.block_stride(), .a_step = lanes,
-                                   .a_row = 1, .b_run = input.block_stride(), .add = !band.first()};
-        for (std::int64_t k = 0; k < s.k; k += block) {
-          multiply(product, output.at(position, k / lanes, begin * block) + k % lanes, input.at(position, panel, begin * block),
-                   sums.at(position, panel, k));
+  with_float(x.dtype, dy.dtype, [&]<class X, class Y>(X, Y) {
+    const Pictures<const X> values{static_cast<const X*>(x.data), shape.h, shape.w, shape.c, shape.stride};
+    Pictures<const Y> gradients{static_cast<const Y*>(dy.data), s.p, s.q, s.k};
+    for (std::int64_t first = 0; first < s.k; first += group) {
+      const std::int64_t outputs = std::min(group, s.k - first), panels = s.c / lanes;
+      const WeightValues sums{workspace + input_values + output_values, outputs, s.c};
+      for (std::int64_t i = 0; i < bands.count; ++i) {
+        const Band band = bands.band(i);
+        const TileValues input{workspace, panels};
+        evaluate<Input4, Input3>(dnn.threads, band, input, values, s.top, s.left);
+        for (std::int64_t part = 0; part < outputs; part += part_outputs) {
+          const std::int64_t count = std::min(part_outputs, outputs - part);
+          const TileValues output{workspace + input_values, count / lanes};
+          gradients.first = first + part;
+          evaluate<OutputAdjoint4, OutputAdjoint3>(dnn.threads, band, output, gradients, 0, 0);
+          for_items(dnn.threads, positions * panels, band.tiles() * lanes * count, [&](std::int64_t item) {
+            const std::int64_t position = item / panels, panel = item % panels;
+            const Band::Range range = band.with_position(position);
+            const std::int64_t begin = range.begin / block * block, end = (range.end + block - 1) / block * block;
+            const BlockProduct product{.runs = (end - begin) / block, .steps = block, .a_run = output.block_stride(),
+                                       .a_step = lanes, .a_row = 1, .b_run = input.block_stride(), .add = i > 0};
+            for (std::int64_t k = 0; k < count; k += block) {
+              multiply(product, output.at(position, k / lanes, begin) + k % lanes, input.at(position, panel, begin),
+                       sums.at(position, panel, part + k));
+            }
+          });
         }
-      });
-    });
+      }
+      interpolate_weights(dnn.threads, (phases ? phases->get() : dw) + first * 9 * s.c, sums);
+    }
   });
-  if (shape.stride == 1) {
-    interpolate_weights(dnn.threads, dw, sums);
-    return;
-  }
-  Scratch<float> phases(dnn.memory, 36 * shape.k * shape.c);
-  interpolate_weights(dnn.threads, phases, sums);
-  for_taps(dnn.threads, shape, dw, phases.get(), [c = shape.c](float* to, const float* from) {
+  if (!phases) return;
+  for_taps(dnn.threads, shape, dw, phases->get(), [c = shape.c](float* to, const float* from) {
     if (to != nullptr) std::copy_n(from, c, to);
   });
 }
