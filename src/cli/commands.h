@@ -26,7 +26,7 @@ void add_eval(CLI::App& app, Outcome& outcome);
 const std::string& command_line();
 
 constexpr const char* device_help = "auto, cpu, cuda, simt (the CUDA kernels on the processor) or reference";
-// The backend that --device asks for; where `auto` had to settle for less it says so.
+// The backend that --device asks for. Where `auto` has to settle for less, train says why; what takes seconds just does.
 std::unique_ptr<Backend> open_backend(const std::string& device, int threads);
 
 // An argument as a POSIX shell reads it: quoted where it needs it.

@@ -71,9 +71,7 @@ int run(int argc, char** argv) {
 const std::string& command_line() { return typed_command; }
 
 std::unique_ptr<Backend> open_backend(const std::string& device, int threads) {
-  const DeviceChoice choice = choose_device(device);
-  if (!choice.why.empty()) fmt::print(stderr, "{}\n", choice.why);
-  return make_backend(choice.name, threads);
+  return make_backend(choose_device(device).name, threads);
 }
 
 std::string shell_word(const std::string& word) {

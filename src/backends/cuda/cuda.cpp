@@ -22,8 +22,8 @@ void require_device(int device) {
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error == cudaSuccess && device < count) return;
   cudaGetLastError();
-  throw Error(ExitCode::device, fmt::format("no NVIDIA GPU can be used: {}; this build has code for the architectures {}; use --device cpu",
-                                            error == cudaSuccess ? fmt::format("there are {}, and number {} was asked for", count, device)
+  throw Error(ExitCode::device, fmt::format("device '{}' can't be used: {}; this build has code for the architectures {}; use --device cpu", target,
+                                            error == cudaSuccess ? fmt::format("there are {} GPUs, and number {} was asked for", count, device)
                                                                  : cudaGetErrorString(error), PASTICHE_CUDA_ARCHITECTURES));
 }
 
