@@ -65,8 +65,8 @@ CudnnBackend::~CudnnBackend() {
 
 std::string CudnnBackend::fingerprint() const {
   const std::size_t dnn = cudnnGetVersion(), blas = cublasLtGetVersion();
-  return fmt::format("cuDNN {}.{}.{}, cuBLAS {}.{}.{}{}, on {}", dnn / 10000, dnn / 100 % 100, dnn % 100, blas / 10000, blas / 100 % 100,
-                     blas % 100, options_.tf32 == Tf32::yes ? ", TF32" : "", CudaBackend::fingerprint());
+  return fmt::format("cuDNN {}.{}.{}, cuBLAS {}.{}.{}{}, on {}", dnn / 10000, dnn / 100 % 100, dnn % 100, blas / 10000,
+                     blas / 100 % 100, blas % 100, options_.tf32 == Tf32::yes ? ", TF32" : "", CudaBackend::fingerprint());
 }
 
 bool CudnnBackend::is_capturing() const {
@@ -105,7 +105,9 @@ bool CudnnBackend::run_graph(const std::string& key, std::size_t most, Build bui
     const bool search = !options_.first_plan && !is_capturing();
     std::optional<float> best;
     for (Plan& plan : graph.plans({.handle = cudnn_}, options_.tf32, most)) {
-      const std::optional<float> milliseconds = search ? time([&] { return run(plan); }) : run(plan) ? std::optional(0.0f) : std::nullopt;
+      const std::optional<float> milliseconds = search      ? time([&] { return run(plan); })
+                                                : run(plan) ? std::optional(0.0f)
+                                                            : std::nullopt;
       if (!milliseconds || (best && *best <= *milliseconds)) continue;
       best = milliseconds;
       chosen.emplace(std::move(plan));
@@ -147,8 +149,8 @@ NormAct CudnnBackend::held_form(NormAct p) const {
 
 // ---- conv ------------------------------------------------------------------------------------------------------------
 
-// An upsampling is our kernel, then the vendor's convolution of the whole map: what everyone does. The weight gradient finds the map that
-// the forward pass made, as it does where a framework saves it.
+// An upsampling is our kernel, then the vendor's convolution of the whole map: what everyone does. The weight gradient finds the
+// map that the forward pass made, as it does where a framework saves it.
 Tensor CudnnBackend::upsampled(const Tensor& x, bool keep) {
   if (const auto at = upsampled_.find(x.buffer_id()); !keep && at != upsampled_.end() && at->second.version == x.version()) {
     return at->second.map;
@@ -164,39 +166,43 @@ Tensor CudnnBackend::upsampled(const Tensor& x, bool keep) {
 bool CudnnBackend::convolve(Tensor& y, const Tensor& x, const Tensor& w, const Conv& p) {
   const DType dtype = x.dtype();
   const Tensor weights = in_dtype(w, dtype);
-  return run_graph(fmt::format("conv2d {} {} {} {} {}", dtype_name(dtype), y.shape().str(), x.shape().str(), w.shape().str(), geometry(p)),
-                   all_plans,
-                   [&](bench::Graph& g) {
-                     const auto out = g.activation(y.shape(), dtype), in = g.activation(x.shape(), dtype), filter = g.filter(w.shape(), dtype);
-                     g.conv2d(out, in, filter, p);
-                   },
-                   {y.mutable_raw(), x.raw(), weights.raw()});
+  return run_graph(
+      fmt::format("conv2d {} {} {} {} {}", dtype_name(dtype), y.shape().str(), x.shape().str(), w.shape().str(), geometry(p)),
+      all_plans,
+      [&](bench::Graph& g) {
+        const auto out = g.activation(y.shape(), dtype), in = g.activation(x.shape(), dtype), filter = g.filter(w.shape(), dtype);
+        g.conv2d(out, in, filter, p);
+      },
+      {y.mutable_raw(), x.raw(), weights.raw()});
 }
 
 bool CudnnBackend::convolve_dgrad(Tensor& dx, const Tensor& dy, const Tensor& w, const Conv& p) {
   const DType dtype = dy.dtype();
   const Tensor weights = in_dtype(w, dtype);
-  return run_graph(fmt::format("dgrad {} {} {} {} {}", dtype_name(dtype), dx.shape().str(), dy.shape().str(), w.shape().str(), geometry(p)),
-                   all_plans,
-                   [&](bench::Graph& g) {
-                     const auto out = g.activation(dx.shape(), dtype), in = g.activation(dy.shape(), dtype), filter = g.filter(w.shape(), dtype);
-                     g.conv2d_dgrad(out, in, filter, p);
-                   },
-                   {dx.mutable_raw(), dy.raw(), weights.raw()});
+  return run_graph(
+      fmt::format("dgrad {} {} {} {} {}", dtype_name(dtype), dx.shape().str(), dy.shape().str(), w.shape().str(), geometry(p)),
+      all_plans,
+      [&](bench::Graph& g) {
+        const auto out = g.activation(dx.shape(), dtype), in = g.activation(dy.shape(), dtype),
+                   filter = g.filter(w.shape(), dtype);
+        g.conv2d_dgrad(out, in, filter, p);
+      },
+      {dx.mutable_raw(), dy.raw(), weights.raw()});
 }
 
 // cuDNN writes the weight gradient in the type of its inputs.
 bool CudnnBackend::convolve_wgrad(Tensor& dw, const Tensor& x, const Tensor& dy, const Conv& p) {
   const DType dtype = x.dtype();
   Tensor out = dtype == dw.dtype() ? dw : make(dw.shape(), dtype);
-  const bool done =
-      run_graph(fmt::format("wgrad {} {} {} {} {}", dtype_name(dtype), dw.shape().str(), x.shape().str(), dy.shape().str(), geometry(p)),
-                all_plans,
-                [&](bench::Graph& g) {
-                  const auto filter = g.filter(dw.shape(), dtype), in = g.activation(x.shape(), dtype), gradient = g.activation(dy.shape(), dtype);
-                  g.conv2d_wgrad(filter, in, gradient, p);
-                },
-                {out.mutable_raw(), x.raw(), dy.raw()});
+  const bool done = run_graph(
+      fmt::format("wgrad {} {} {} {} {}", dtype_name(dtype), dw.shape().str(), x.shape().str(), dy.shape().str(), geometry(p)),
+      all_plans,
+      [&](bench::Graph& g) {
+        const auto filter = g.filter(dw.shape(), dtype), in = g.activation(x.shape(), dtype),
+                   gradient = g.activation(dy.shape(), dtype);
+        g.conv2d_wgrad(filter, in, gradient, p);
+      },
+      {out.mutable_raw(), x.raw(), dy.raw()});
   if (done && dtype != dw.dtype()) CudaBackend::cast(dw, out);
   return done;
 }
@@ -315,31 +321,33 @@ class MatmulPreference {
 
 }  // namespace
 
-// y = op(a) op(b) by rows is y^T = op(b)^T op(a)^T by columns, and a matrix by rows is its own transpose by columns: so b comes first,
-// and what is transposed stays so.
+// y = op(a) op(b) by rows is y^T = op(b)^T op(a)^T by columns, and a matrix by rows is its own transpose by columns: so b comes
+// first, and what is transposed stays so.
 bool CudnnBackend::multiply(Tensor& y, const Tensor& a_given, const Tensor& b_given, const Gemm& p) {
   const bool bf16 = a_given.dtype() == DType::bf16 || b_given.dtype() == DType::bf16;
   const DType dtype = bf16 ? DType::bf16 : DType::f32;
   const Tensor a = in_dtype(a_given, dtype), b = in_dtype(b_given, dtype);
   const Layout left(b), right(a), out(y);
-  const MatmulDescription description(!bf16 && options_.tf32 == Tf32::yes ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, p.b, p.a);
+  const MatmulDescription description(!bf16 && options_.tf32 == Tf32::yes ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
+                                      p.b, p.a);
   const float one = 1, zero = 0;
   void* const to = y.mutable_raw();
   const auto run = [&](const cublasLtMatmulAlgo_t& algorithm, std::size_t bytes) {
     Tensor workspace = make({static_cast<std::int64_t>(bytes)}, DType::u8);
-    return cublasLtMatmul(cublas_, description.raw(), &one, b.raw(), left.raw(), a.raw(), right.raw(), &zero, to, out.raw(), to, out.raw(),
-                          &algorithm, workspace.mutable_raw(), bytes, stream());
+    return cublasLtMatmul(cublas_, description.raw(), &one, b.raw(), left.raw(), a.raw(), right.raw(), &zero, to, out.raw(), to,
+                          out.raw(), &algorithm, workspace.mutable_raw(), bytes, stream());
   };
-  const auto [at, is_new] = matmuls_.try_emplace(fmt::format("{} {} {} {} {} {}", dtype_name(dtype), dtype_name(y.dtype()), a.shape().str(),
-                                                             b.shape().str(), p.a == Transpose::yes, p.b == Transpose::yes));
+  const auto [at, is_new] =
+      matmuls_.try_emplace(fmt::format("{} {} {} {} {} {}", dtype_name(dtype), dtype_name(y.dtype()), a.shape().str(),
+                                       b.shape().str(), p.a == Transpose::yes, p.b == Transpose::yes));
   std::optional<Matmul>& chosen = at->second;
   if (is_new) {
     constexpr int most = 32;
     const MatmulPreference preference(std::size_t{64} << 20);
     std::vector<cublasLtMatmulHeuristicResult_t> results(most);
     int count = 0;
-    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(cublas_, description.raw(), left.raw(), right.raw(), out.raw(), out.raw(),
-                                                                 preference.raw(), most, results.data(), &count);
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(cublas_, description.raw(), left.raw(), right.raw(), out.raw(),
+                                                                 out.raw(), preference.raw(), most, results.data(), &count);
     if (status != CUBLAS_STATUS_NOT_SUPPORTED) PASTICHE_CUBLAS_CHECK(status);
     results.resize(static_cast<std::size_t>(status == CUBLAS_STATUS_SUCCESS ? count : 0));
     const bool search = !options_.first_plan && !is_capturing();
@@ -405,9 +413,11 @@ bool CudnnBackend::normalize(Tensor& y, const Tensor& x_form, const Tensor& mean
                    {y.mutable_raw(), x.raw(), mean.raw(), var.raw(), gamma.raw(), beta.raw(), &eps});
 }
 
-// Three launches: 1 / sqrt(var + eps); the gradient at the norm's result, whose sign is found again; cuDNN's own gradient of a batch norm.
-bool CudnnBackend::normalize_grad(Tensor& dx_form, Tensor& dgamma, Tensor& dbeta, const Tensor& dy, const Tensor& x_form, const Tensor& mean,
-                                  const Tensor& var, const Tensor& gamma, const Tensor& beta, const NormAct& p) {
+// Three launches: 1 / sqrt(var + eps); the gradient at the norm's result, whose sign is found again; cuDNN's own gradient of a
+// batch norm.
+bool CudnnBackend::normalize_grad(Tensor& dx_form, Tensor& dgamma, Tensor& dbeta, const Tensor& dy, const Tensor& x_form,
+                                  const Tensor& mean, const Tensor& var, const Tensor& gamma, const Tensor& beta,
+                                  const NormAct& p) {
   const Tensor x = map_of(x_form, p.from);
   const Shape shape = picture_shape(x.shape());
   const std::int64_t c = shape.last();
@@ -417,17 +427,19 @@ bool CudnnBackend::normalize_grad(Tensor& dx_form, Tensor& dgamma, Tensor& dbeta
   const bool whole = p.from == Phases::none || options_.phases_hold_the_map;
   Tensor dx = whole ? dx_form.reshaped(x.shape()) : make(x.shape(), dtype);
   const bool done =
-      run_graph(fmt::format("inverse deviation {}", c), most_compiled_plans,
-                [&](bench::Graph& g) {
-                  const auto out = g.per_channel(c), v = g.per_channel(c), epsilon = g.number(), widened = g.intermediate({1, 1, 1, c});
-                  g.pointwise(CUDNN_POINTWISE_ADD, widened, v, epsilon);
-                  g.pointwise(CUDNN_POINTWISE_RSQRT, out, widened);
-                },
-                {inverse.mutable_raw(), var.raw(), &eps}) &&
+      run_graph(
+          fmt::format("inverse deviation {}", c), most_compiled_plans,
+          [&](bench::Graph& g) {
+            const auto out = g.per_channel(c), v = g.per_channel(c), epsilon = g.number(), widened = g.intermediate({1, 1, 1, c});
+            g.pointwise(CUDNN_POINTWISE_ADD, widened, v, epsilon);
+            g.pointwise(CUDNN_POINTWISE_RSQRT, out, widened);
+          },
+          {inverse.mutable_raw(), var.raw(), &eps}) &&
       run_graph(fmt::format("norm_act gradient {} {} {}", dtype_name(dtype), shape.str(), p.slope), most_compiled_plans,
                 [&](bench::Graph& g) {
-                  const auto out = g.activation(shape, dtype), upper = g.activation(shape, dtype), in = g.activation(shape, dtype),
-                             m = g.per_channel(c), v = g.per_channel(c), scale = g.per_channel(c), shift = g.per_channel(c), epsilon = g.number();
+                  const auto out = g.activation(shape, dtype), upper = g.activation(shape, dtype),
+                             in = g.activation(shape, dtype), m = g.per_channel(c), v = g.per_channel(c),
+                             scale = g.per_channel(c), shift = g.per_channel(c), epsilon = g.number();
                   g.leaky_relu_grad(out, upper, normalized(g, shape, in, m, v, scale, shift, epsilon), p.slope);
                 },
                 {g_at.mutable_raw(), dy.raw(), x.raw(), mean.raw(), var.raw(), gamma.raw(), beta.raw(), &eps}) &&
@@ -438,13 +450,14 @@ bool CudnnBackend::normalize_grad(Tensor& dx_form, Tensor& dgamma, Tensor& dbeta
                              deviation = g.per_channel(c), scale = g.per_channel(c);
                   g.batch_norm_grad(out, scale_out, shift_out, upper, in, m, deviation, scale);
                 },
-                {dx.mutable_raw(), dgamma.mutable_raw(), dbeta.mutable_raw(), g_at.raw(), x.raw(), mean.raw(), inverse.raw(), gamma.raw()});
+                {dx.mutable_raw(), dgamma.mutable_raw(), dbeta.mutable_raw(), g_at.raw(), x.raw(), mean.raw(), inverse.raw(),
+                 gamma.raw()});
   if (done && !whole) CudaBackend::split_phases(dx_form, dx, p.from);
   return done;
 }
 
-void CudnnBackend::norm_act(Tensor& y, const Tensor& x, const Tensor& mean, const Tensor& var, const Tensor& gamma, const Tensor& beta,
-                            const NormAct& p) {
+void CudnnBackend::norm_act(Tensor& y, const Tensor& x, const Tensor& mean, const Tensor& var, const Tensor& gamma,
+                            const Tensor& beta, const NormAct& p) {
   const NvtxRange range("cudnn norm_act");
   if (x.elements() > 0) {
     if (normalize(y, x, mean, var, gamma, beta, p)) return;

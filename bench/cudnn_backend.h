@@ -1,7 +1,7 @@
 #pragma once
-// The cuda backend with the vendor's convolutions, GEMM and norms in place of ours: what our kernels are measured against. At the vendor's
-// best: NHWC, plans and algorithms found by running all that cuDNN's and cuBLAS's heuristics offer for a shape, with the workspace that
-// they ask for. Compiled with PASTICHE_TARGET=cuda; it is no part of the library.
+// The cuda backend with the vendor's convolutions, GEMM and norms in place of ours: what our kernels are measured against. At the
+// vendor's best: NHWC, plans and algorithms found by running all that cuDNN's and cuBLAS's heuristics offer for a shape, with the
+// workspace that they ask for. Compiled with PASTICHE_TARGET=cuda; it is no part of the library.
 #include <cublasLt.h>
 
 #include <map>
@@ -9,7 +9,7 @@
 #include <string>
 
 #include "backends/cuda/cuda.h"
-#include "cudnn_graph.h"
+#include "vendor_graph.h"
 
 namespace pastiche::bench {
 
@@ -17,9 +17,9 @@ struct CudnnOptions {
   Tf32 tf32 = Tf32::no;
   // Take the first plan that runs, without a search.
   bool first_plan = false;
-  // An upsampling convolution's phases are our idea: the vendor computes the whole map. With this, tensors in the form of phases hold the
-  // whole map instead, so that no time goes to putting it into phases and back; the form is then only a name. Without it, they are what
-  // backend.h says.
+  // An upsampling convolution's phases are our idea: the vendor computes the whole map. With this, tensors in the form of phases
+  // hold the whole map instead, so that no time goes to putting it into phases and back; the form is then only a name. Without
+  // it, they are what backend.h says.
   bool phases_hold_the_map = false;
 };
 
@@ -59,7 +59,8 @@ class CudnnBackend final : public cuda::CudaBackend {
   // Milliseconds that it takes; none where it returns false.
   template <class Run> std::optional<float> time(Run run);
   // False where cuDNN has no plan for the graph that `build` makes.
-  template <class Build> bool run_graph(const std::string& key, std::size_t most, Build build, const std::vector<const void*>& data);
+  template <class Build>
+  bool run_graph(const std::string& key, std::size_t most, Build build, const std::vector<const void*>& data);
 
   Tensor in_dtype(const Tensor& x, DType dtype);  // x itself, or a copy
   Tensor map_of(const Tensor& x, Phases from);    // [N,2H,2W,K]
@@ -73,8 +74,8 @@ class CudnnBackend final : public cuda::CudaBackend {
   bool multiply(Tensor& y, const Tensor& a, const Tensor& b, const Gemm& p);
   bool normalize(Tensor& y, const Tensor& x, const Tensor& mean, const Tensor& var, const Tensor& gamma, const Tensor& beta,
                  const NormAct& p);
-  bool normalize_grad(Tensor& dx, Tensor& dgamma, Tensor& dbeta, const Tensor& dy, const Tensor& x, const Tensor& mean, const Tensor& var,
-                      const Tensor& gamma, const Tensor& beta, const NormAct& p);
+  bool normalize_grad(Tensor& dx, Tensor& dgamma, Tensor& dbeta, const Tensor& dy, const Tensor& x, const Tensor& mean,
+                      const Tensor& var, const Tensor& gamma, const Tensor& beta, const NormAct& p);
 
   CudnnOptions options_;
   cudnnHandle_t cudnn_ = nullptr;

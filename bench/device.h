@@ -11,7 +11,8 @@
 
 namespace pastiche::bench {
 
-// What a device can do at best, measured: multiplications and additions a second in f32 and in bf16, bytes a second from and to memory.
+// What a device can do at best, measured: multiplications and additions a second in f32 and in bf16, bytes a second from and to
+// memory.
 struct Roofline {
   double f32_flop = 0, bf16_flop = 0, bytes = 0;
   // The least time that a launch can take; 0 where nothing was measured.
@@ -48,7 +49,8 @@ class Device {
   std::string name_;
 };
 
-// "cpu", "simt", "reference" or, where they were built in, "cuda", "cudnn" and "cudnn-tf32". Error(device) says why there is none.
+// "cpu", "simt", "reference" or, where they were built in, "cuda", "cudnn" and "cudnn-tf32". Error(device) says why there is
+// none.
 std::unique_ptr<Device> make_device(const std::string& name, int threads);
 // The vendor's devices beside ours of this name, in this build.
 std::vector<std::string> vendors_of(std::string_view name);

@@ -1,9 +1,10 @@
-// The program that measures, for `pastiche bench`, which finds it beside itself: rows of the op table, launches of the models' training
-// steps, and whole steps, each a Google Benchmark of a name with five fields:
+// The program that measures, for `pastiche bench`, which finds it beside itself: rows of the op table, launches of the models'
+// training steps, and whole steps, each a Google Benchmark of a name with five fields:
 //
 //   group/row/dtype/device/caches      dcgan-64 batch 4/conv2d [4,64,64,3] [4,64,64,64] [3,5,5,64] pad 2/f32/cpu/warm
 //
-// Times are the devices' own. Its JSON carries each row's operations and bytes, and the least time that the device's roofline allows.
+// Times are the devices' own. Its JSON carries each row's operations and bytes, and the least time that the device's roofline
+// allows.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -45,6 +46,7 @@ Names device_names(const BenchOptions& o) {
     if (word == "auto" && choice.name != "cuda") names.absent = choice.why.empty() ? "this build has no cuda" : choice.why;
     names.devices.push_back(choice.name);
   }
+  if (names.devices.empty()) throw Error(ExitCode::usage, "--device names no device");
   return names;
 }
 
@@ -82,8 +84,9 @@ Devices open_devices(const BenchOptions& o, const Names& names) {
     }
     const Roofline r = devices.rooflines.emplace_back(o.dry_run ? Roofline{} : device->measure_roofline());
     if (r.bytes > 0) {
-      note("roofline " + device->name(), fmt::format("{:.0f} GFLOP/s in f32, {:.0f} GFLOP/s in bf16, {:.1f} GB/s, measured in this run",
-                                                     r.f32_flop / 1e9, r.bf16_flop / 1e9, r.bytes / 1e9));
+      note("roofline " + device->name(),
+           fmt::format("{:.0f} GFLOP/s in f32, {:.0f} GFLOP/s in bf16, {:.1f} GB/s, measured in this run", r.f32_flop / 1e9,
+                       r.bf16_flop / 1e9, r.bytes / 1e9));
     }
   }
   return devices;
@@ -150,7 +153,8 @@ void measure_row(benchmark::State& state, Device& device, const Row& row, const 
   });
 }
 
-void measure_step(benchmark::State& state, Device& device, const ModelCase& model, const Row& row, DType dtype, const Roofline& roofline) {
+void measure_step(benchmark::State& state, Device& device, const ModelCase& model, const Row& row, DType dtype,
+                  const Roofline& roofline) {
   guarded(state, [&] {
     const std::vector<std::uint8_t> pictures = some_pictures(model);
     bool fresh = false;
@@ -190,7 +194,9 @@ void register_rows(const Devices& devices, const std::string& group, const std::
         return [&device, &row, &roofline, cold](benchmark::State& state) { measure_row(state, device, row, roofline, cold); };
       };
       benchmark::RegisterBenchmark(full_name(group, row, dtype, device, "warm").c_str(), measure(false))->UseManualTime();
-      benchmark::RegisterBenchmark(full_name(group, row, dtype, device, "cold").c_str(), measure(true))->UseManualTime()->Iterations(1);
+      benchmark::RegisterBenchmark(full_name(group, row, dtype, device, "cold").c_str(), measure(true))
+          ->UseManualTime()
+          ->Iterations(1);
     }
   }
 }
@@ -259,7 +265,8 @@ class Progress final : public benchmark::BenchmarkReporter {
 
 int measure(const BenchOptions& o, const char* program) {
   std::vector<std::string> flags{program, fmt::format("--benchmark_min_time={}", o.min_time),
-                                 fmt::format("--benchmark_repetitions={}", o.repetitions), "--benchmark_report_aggregates_only=false"};
+                                 fmt::format("--benchmark_repetitions={}", o.repetitions),
+                                 "--benchmark_report_aggregates_only=false"};
   if (!o.filter.empty()) flags.push_back("--benchmark_filter=" + o.filter);
   if (!o.json.empty()) flags.insert(flags.end(), {"--benchmark_out=" + o.json, "--benchmark_out_format=json"});
   if (o.dry_run) flags.push_back("--benchmark_list_tests=true");
@@ -302,8 +309,8 @@ void profile(const BenchOptions& o, const std::string& device_name, const ModelC
   double rest = step_seconds;
   fmt::print("{}, {}, {}: {:.2f} ms a step, {:.1f} pictures a second\n\n", model.name(), dtype_name(dtype), traced.fingerprint(),
              1e3 * step_seconds, static_cast<double>(model.batch) / step_seconds);
-  fmt::print("| {:<22} | {:>5} | {:>9} | {:>6} | {:>8} | {:>7} |\n|{:-<24}|{:->7}|{:->11}|{:->8}|{:->10}|{:->9}|\n", "kernel", "calls", "ms",
-             "share", "GFLOP/s", "GB/s", "", "", "", "", "", "");
+  fmt::print("| {:<22} | {:>5} | {:>9} | {:>6} | {:>8} | {:>7} |\n|{:-<24}|{:->7}|{:->11}|{:->8}|{:->10}|{:->9}|\n", "kernel",
+             "calls", "ms", "share", "GFLOP/s", "GB/s", "", "", "", "", "", "");
   for (const auto& [kernel, stats] : kernels) {
     const double seconds = stats.seconds / steps;
     const auto& [flop, bytes] = work[kernel];
@@ -311,7 +318,8 @@ void profile(const BenchOptions& o, const std::string& device_name, const ModelC
                100 * seconds / step_seconds, flop > 0 ? fmt::format("{:.1f}", flop / seconds / 1e9) : "-", bytes / seconds / 1e9);
     rest -= seconds;
   }
-  fmt::print("| {:<22} | {:>5} | {:>9.3f} | {:>5.1f}% | {:>8} | {:>7} |\n\n", "between kernels", "", 1e3 * rest, 100 * rest / step_seconds, "-", "-");
+  fmt::print("| {:<22} | {:>5} | {:>9.3f} | {:>5.1f}% | {:>8} | {:>7} |\n\n", "between kernels", "", 1e3 * rest,
+             100 * rest / step_seconds, "-", "-");
 }
 
 int run(int argc, char** argv) {

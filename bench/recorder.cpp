@@ -99,7 +99,8 @@ template <class Kernel> auto Recorder::call(const char* name, Kernel kernel) {
     Summary summary(name);
     (summary.add(arguments), ...);
     const std::string text = summary.shapes + summary.rest;
-    Launch launch{name, text.empty() ? text : text.substr(1), summary.bf16 ? DType::bf16 : DType::f32, summary.flop, summary.bytes, {}, {}};
+    Launch launch{
+        name, text.empty() ? text : text.substr(1), summary.bf16 ? DType::bf16 : DType::f32, summary.flop, summary.bytes, {}, {}};
     std::tuple<decltype(own(arguments))...> owned{own(arguments)...};
     for_each_tensor_of(owned, [&](const Tensor& x) { launch.tensors.push_back(x); });
     launch.bind = [kernel, owned](Backend& on, const TensorMap& map) -> std::function<void()> {
@@ -160,7 +161,8 @@ Program::Program(Backend& backend, const Recorder& recorder, const std::vector<L
     if (!y.defined()) {
       y = Tensor::empty(backend, x.shape(), x.dtype());
       const std::vector<std::byte>* written = recorder.written(x);
-      const std::vector<std::byte> values = written == nullptr ? some_values(static_cast<std::size_t>(x.elements()), x.dtype()) : *written;
+      const std::vector<std::byte> values =
+          written == nullptr ? some_values(static_cast<std::size_t>(x.elements()), x.dtype()) : *written;
       y.copy_from_host(values.data());
       tensors_.push_back(y);
     }

@@ -16,7 +16,8 @@ using TensorMap = std::function<Tensor(const Tensor&)>;
 
 struct Launch {
   std::string kernel;
-  std::string shapes;  // of its tensors, outputs first, and what else decides its speed: "[4,8,8,64] [4,8,8,32] [64,5,5,32] pad 2"
+  std::string
+      shapes;  // of its tensors, outputs first, and what else decides its speed: "[4,8,8,64] [4,8,8,32] [64,5,5,32] pad 2"
   DType dtype;         // bf16 where any tensor is, else f32
   double flop = 0;     // of convolution and GEMM; of an upsampling convolution what its folded form takes
   double bytes = 0;    // of its tensors, each moved once, or twice where it is read and written

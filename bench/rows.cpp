@@ -26,7 +26,8 @@ template <class F> std::vector<Launch> launched(Recorder& recorder, F body) {
 }  // namespace
 
 std::string ModelCase::name() const {
-  const std::string size = model.width == model.height ? std::to_string(model.height) : fmt::format("{}x{}", model.width, model.height);
+  const std::string size =
+      model.width == model.height ? std::to_string(model.height) : fmt::format("{}x{}", model.width, model.height);
   return fmt::format("{}-{} batch {}", model.name, size, batch);
 }
 
@@ -39,7 +40,8 @@ std::vector<ModelCase> model_cases(const std::string& model, ImageSize size, int
     if (size.height > 0) sizes = {size};
     for (const ImageSize each : sizes) {
       const std::int64_t channels = std::max(each.height, each.width) <= 28 ? 1 : 3;  // those of MNIST, and pictures in colour
-      cases.push_back({{.name = name, .height = each.height, .width = each.width, .channels = channels, .ngf = ngf, .ndf = ndf}, batch});
+      cases.push_back(
+          {{.name = name, .height = each.height, .width = each.width, .channels = channels, .ngf = ngf, .ndf = ndf}, batch});
     }
   }
   return cases;

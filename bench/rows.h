@@ -30,7 +30,8 @@ std::vector<ModelCase> model_cases(const std::string& model, ImageSize size, int
 std::vector<Row> op_rows(DType dtype);
 // What a model launches.
 struct ModelRows {
-  std::vector<Row> layers;  // of a training step and of a pass of the generator by running statistics, each once, in the order of their first call
+  std::vector<Row> layers;  // of a training step and of a pass of the generator by running statistics, each once, in the order of
+                            // their first call
   Row step;                 // all of the training step
 };
 ModelRows model_rows(const ModelCase& model, DType dtype);

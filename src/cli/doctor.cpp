@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <sys/sysinfo.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <thread>
@@ -25,7 +26,9 @@ void print_machine() {
   sysinfo(&memory);
   fmt::print("pastiche   {}\nprocessor  {}, {} cores\nmemory     {:.1f} GiB\n", PASTICHE_VERSION, processor_name(),
              std::thread::hardware_concurrency(), static_cast<double>(memory.totalram) * memory.mem_unit / (1 << 30));
-  for (const char* name : {"cuda", "cpu", "simt", "reference"}) {
+  std::vector<std::string> names = backend_names();
+  if (std::find(names.begin(), names.end(), "cuda") == names.end()) names.insert(names.begin(), "cuda");
+  for (const std::string& name : names) {
     try {
       fmt::print("device     {:<10} {}\n", name, make_backend(name)->fingerprint());
     } catch (const Error& error) {
@@ -50,7 +53,8 @@ int print_table(const std::vector<KernelCheck>& checks) {
       runs += check->runs;
       ok = ok && check->ok();
     }
-    fmt::print("{:<22} {:>6} {:>10} {:>10} {:<7} {}\n", kernel, runs, error_of[0], error_of[1], ok ? "ok" : "FAILED", worst->shapes);
+    fmt::print("{:<22} {:>6} {:>10} {:>10} {:<7} {}\n", kernel, runs, error_of[0], error_of[1], ok ? "ok" : "FAILED",
+               worst->shapes);
     failed += !ok;
   }
   return failed;
@@ -78,8 +82,9 @@ void add_doctor(CLI::App& app, Outcome& outcome) {
     int threads = 0;
   };
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("doctor", "Say what this machine offers, and check every kernel of a device against the reference." +
-                                                       examples({"pastiche doctor", "pastiche doctor --device simt"}));
+  CLI::App* command =
+      app.add_subcommand("doctor", "Say what this machine offers, and check every kernel of a device against the reference." +
+                                       examples({"pastiche doctor", "pastiche doctor --device simt"}));
   command->add_option("--device", a->device, "auto, cuda, cpu, simt or reference")->option_text("[auto]");
   command->add_option("--threads", a->threads, "threads of the CPU backend; 0: one a core")->check(CLI::Range(0, 4096));
   command->callback([a, &outcome] { outcome.exit_code = run_doctor(a->device, a->threads); });

@@ -1,4 +1,4 @@
-#include "cudnn_graph.h"
+#include "vendor_graph.h"
 
 #include <fmt/format.h>
 
@@ -24,8 +24,10 @@ bool is_allowed(const Descriptor& config, bool tensor_cores) {
   const Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   cudnnBackendDescriptor_t raw = engine.raw();
   std::int64_t count = 0;
-  PASTICHE_CUDNN_CHECK(cudnnBackendGetAttribute(config.raw(), CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count, &raw));
-  if (has_note(engine, CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS) || has_note(engine, CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)) {
+  PASTICHE_CUDNN_CHECK(
+      cudnnBackendGetAttribute(config.raw(), CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count, &raw));
+  if (has_note(engine, CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS) ||
+      has_note(engine, CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)) {
     return false;
   }
   return tensor_cores || !has_note(engine, CUDNN_NUMERICAL_NOTE_TENSOR_CORE);
@@ -36,12 +38,14 @@ bool is_allowed(const Descriptor& config, bool tensor_cores) {
 void throw_cudnn_error(cudnnStatus_t status, const char* call, const char* file, int line) {
   char detail[512] = "";
   cudnnGetLastErrorString(detail, sizeof detail);
-  throw Error(ExitCode::device, fmt::format("cuDNN: {} ({}) from {} at {}:{}", cudnnGetErrorString(status), detail, call, file, line));
+  throw Error(ExitCode::device,
+              fmt::format("cuDNN: {} ({}) from {} at {}:{}", cudnnGetErrorString(status), detail, call, file, line));
 }
 
 // ---- plans -----------------------------------------------------------------------------------------------------------
 
-Plan::Plan(Descriptor config, Descriptor plan, std::vector<std::int64_t> ids, std::shared_ptr<const std::vector<Descriptor>> graph)
+Plan::Plan(Descriptor config, Descriptor plan, std::vector<std::int64_t> ids,
+           std::shared_ptr<const std::vector<Descriptor>> graph)
     : config_(std::move(config)), plan_(std::move(plan)), ids_(std::move(ids)), graph_(std::move(graph)) {
   std::int64_t bytes = 0, count = 0;
   PASTICHE_CUDNN_CHECK(
@@ -77,13 +81,13 @@ std::vector<Plan> Graph::plans(const PlanTarget& target, Tf32 tf32, std::size_t 
     if (target.properties != nullptr) heuristics.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, *target.properties);
     if (!heuristics.try_finalize()) continue;  // nothing is known for this graph
     std::int64_t count = 0;
-    PASTICHE_CUDNN_CHECK(cudnnBackendGetAttribute(heuristics.raw(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &count,
-                                                  nullptr));
+    PASTICHE_CUDNN_CHECK(cudnnBackendGetAttribute(heuristics.raw(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                                  0, &count, nullptr));
     std::vector<Descriptor> configs;
     std::vector<cudnnBackendDescriptor_t> raw;
     for (std::int64_t i = 0; i < count; ++i) raw.push_back(configs.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).raw());
-    PASTICHE_CUDNN_CHECK(cudnnBackendGetAttribute(heuristics.raw(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count,
-                                                  &count, raw.data()));
+    PASTICHE_CUDNN_CHECK(cudnnBackendGetAttribute(heuristics.raw(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                                  count, &count, raw.data()));
     for (std::int64_t i = 0; i < count && plans.size() < most; ++i) {
       Descriptor& config = configs[static_cast<std::size_t>(i)];
       if (!is_allowed(config, bf16_ || !convolves_ || tf32 == Tf32::yes)) continue;
@@ -95,7 +99,9 @@ std::vector<Plan> Graph::plans(const PlanTarget& target, Tf32 tf32, std::size_t 
     }
   }
   // The descriptors live as long as any plan of theirs.
+  for (Descriptor& each : modes_) descriptors_->push_back(std::move(each));
   for (Descriptor& each : operations_) descriptors_->push_back(std::move(each));
+  modes_.clear();
   operations_.clear();
   descriptors_->push_back(std::move(graph));
   return plans;
@@ -127,8 +133,8 @@ void Graph::add(Descriptor operation) {
   operations_.push_back(std::move(operation));
 }
 
-Descriptor Graph::convolution(const Conv& p) {
-  Descriptor c(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+const Descriptor& Graph::convolution(const Conv& p) {
+  Descriptor& c = modes_.emplace_back(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
   const auto both = [](std::int64_t value) { return std::vector<std::int64_t>{value, value}; };
   c.set(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, std::int64_t{2});
   c.set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT);
@@ -143,7 +149,7 @@ Descriptor Graph::convolution(const Conv& p) {
 }
 
 void Graph::conv2d(Id y, Id x, Id w, const Conv& p) {
-  const Descriptor c = convolution(p);
+  const Descriptor& c = convolution(p);
   Descriptor op(CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
   op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, c);
   op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, at(x));
@@ -155,7 +161,7 @@ void Graph::conv2d(Id y, Id x, Id w, const Conv& p) {
 }
 
 void Graph::conv2d_dgrad(Id dx, Id dy, Id w, const Conv& p) {
-  const Descriptor c = convolution(p);
+  const Descriptor& c = convolution(p);
   Descriptor op(CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR);
   op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, c);
   op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, at(dx));
@@ -167,7 +173,7 @@ void Graph::conv2d_dgrad(Id dx, Id dy, Id w, const Conv& p) {
 }
 
 void Graph::conv2d_wgrad(Id dw, Id x, Id dy, const Conv& p) {
-  const Descriptor c = convolution(p);
+  const Descriptor& c = convolution(p);
   Descriptor op(CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR);
   op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC, c);
   op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, at(x));
@@ -178,43 +184,39 @@ void Graph::conv2d_wgrad(Id dw, Id x, Id dy, const Conv& p) {
   add(std::move(op));
 }
 
-void Graph::pointwise(cudnnPointwiseMode_t mode, Id y, Id x, Id b) {
-  Descriptor p(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+const Descriptor& Graph::pointwise_mode(cudnnPointwiseMode_t mode, std::optional<double> slope) {
+  Descriptor& p = modes_.emplace_back(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
   p.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, mode);
   p.set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT);
+  if (slope) {
+    p.set(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP, CUDNN_TYPE_DOUBLE, 0.0);
+    p.set(CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP, CUDNN_TYPE_DOUBLE, static_cast<double>(std::numeric_limits<float>::max()));
+    p.set(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, CUDNN_TYPE_DOUBLE, *slope);
+  }
   p.finalize();
+  return p;
+}
+
+void Graph::pointwise(cudnnPointwiseMode_t mode, Id y, Id x, Id b) {
   Descriptor op(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-  op.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, p);
+  op.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, pointwise_mode(mode));
   op.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, at(x));
   if (b >= 0) op.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, at(b));
   op.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, at(y));
   add(std::move(op));
 }
 
-Descriptor Graph::relu(cudnnPointwiseMode_t mode, double slope) {
-  Descriptor p(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
-  p.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, mode);
-  p.set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT);
-  p.set(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP, CUDNN_TYPE_DOUBLE, 0.0);
-  p.set(CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP, CUDNN_TYPE_DOUBLE, static_cast<double>(std::numeric_limits<float>::max()));
-  p.set(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, CUDNN_TYPE_DOUBLE, slope);
-  p.finalize();
-  return p;
-}
-
 void Graph::leaky_relu(Id y, Id x, double slope) {
-  const Descriptor p = relu(CUDNN_POINTWISE_RELU_FWD, slope);
   Descriptor op(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-  op.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, p);
+  op.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, pointwise_mode(CUDNN_POINTWISE_RELU_FWD, slope));
   op.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, at(x));
   op.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, at(y));
   add(std::move(op));
 }
 
 void Graph::leaky_relu_grad(Id dx, Id dy, Id x, double slope) {
-  const Descriptor p = relu(CUDNN_POINTWISE_RELU_BWD, slope);
   Descriptor op(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-  op.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, p);
+  op.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, pointwise_mode(CUDNN_POINTWISE_RELU_BWD, slope));
   op.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, at(x));
   op.set(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, at(dy));
   op.set(CUDNN_ATTR_OPERATION_POINTWISE_DXDESC, at(dx));

@@ -2,7 +2,9 @@
 // cuDNN's graphs: operations on tensors of known shape, and the plans that its heuristics offer for them. Everything is NHWC.
 #include <cudnn.h>
 
+#include <deque>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "pastiche/backend.h"
@@ -97,11 +99,12 @@ class Graph {
   enum class Kind : std::uint8_t { real, intermediate, by_value };
   Id tensor(const Shape& shape, DType dtype, Kind kind);
   const Descriptor& at(Id id) const { return (*descriptors_)[static_cast<std::size_t>(id)]; }
-  Descriptor convolution(const Conv& p);
-  Descriptor relu(cudnnPointwiseMode_t mode, double slope);
+  const Descriptor& convolution(const Conv& p);
+  const Descriptor& pointwise_mode(cudnnPointwiseMode_t mode, std::optional<double> slope = {});
   void add(Descriptor operation);
 
   std::shared_ptr<std::vector<Descriptor>> descriptors_ = std::make_shared<std::vector<Descriptor>>();  // tensors first, by id
+  std::deque<Descriptor> modes_;  // of the operations
   std::vector<Descriptor> operations_;
   std::vector<std::int64_t> ids_;  // of those that are not intermediate
   bool bf16_ = false, convolves_ = false;

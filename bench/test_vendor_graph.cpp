@@ -1,10 +1,10 @@
-// cuDNN needs no GPU to say whether it can plan a graph for one that is described to it. So what the baseline asks of it is known to be asked
-// right, though nothing here runs it.
+// cuDNN needs no GPU to say whether it can plan a graph for one that is described to it. So what the baseline asks of it is known
+// to be asked right, though nothing here runs it.
 #include <gtest/gtest.h>
 
 #include <cstring>
 
-#include "cudnn_graph.h"
+#include "vendor_graph.h"
 
 namespace pastiche::bench {
 namespace {
@@ -16,7 +16,8 @@ Descriptor described_gpu(int capability) {
       R"("maxBlockSize":[1024,1024,64],"regsPerBlock":65536,"multiProcessorCount":108,"warpSize":32,"maxSharedMemoryPerBlock":49152,)"
       R"("maxSharedMemoryPerBlockOptin":166912,"reservedSharedMemoryPerBlock":1024,"maxRegistersPerSM":65536,"maxCtasPerSM":32,)"
       R"("maxThreadsPerBlock":1024,"maxThreadsPerSM":2048,"pciDeviceId":0,"isTccDriver":0,"supportCoopLaunch":1,"smClockRateKHz":1410000,)"
-      R"("memClockRateKHz":1215000,"l2CacheSize":41943040,"deviceVer":)" + std::to_string(capability) + "}";
+      R"("memClockRateKHz":1215000,"l2CacheSize":41943040,"deviceVer":)" +
+      std::to_string(capability) + "}";
   Descriptor gpu(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
   gpu.set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, std::vector<char>(text.begin(), text.end()));
   gpu.finalize();
@@ -52,7 +53,8 @@ TEST(CudnnGraph, EveryConvolutionHasPlansForADescribedGpu) {
             if (kernel == 2) graph.conv2d_wgrad(w, x, y, g.p);
             plans[static_cast<int>(tf32)] = graph.plans({.properties = &gpu}, tf32, SIZE_MAX).size();
           }
-          const std::string what = g.x.str() + " " + g.w.str() + " kernel " + std::to_string(kernel) + " " + std::string(dtype_name(dtype));
+          const std::string what =
+              g.x.str() + " " + g.w.str() + " kernel " + std::to_string(kernel) + " " + std::string(dtype_name(dtype));
           EXPECT_GT(plans[0], 0u) << what;
           EXPECT_GE(plans[1], plans[0]) << what;
         }
@@ -66,7 +68,8 @@ TEST(CudnnGraph, FusedGraphsAreWellFormed) {
   const Descriptor gpu = described_gpu(900);
   const Shape shape{64, 28, 28, 64}, channels{1, 1, 1, 64};
   Graph graph;
-  const auto y = graph.activation(shape, DType::bf16), x = graph.activation(shape, DType::bf16), var = graph.per_channel(64), eps = graph.number();
+  const auto y = graph.activation(shape, DType::bf16), x = graph.activation(shape, DType::bf16), var = graph.per_channel(64),
+             eps = graph.number();
   const auto widened = graph.intermediate(channels), inverse = graph.intermediate(channels), scaled = graph.intermediate(shape);
   graph.pointwise(CUDNN_POINTWISE_ADD, widened, var, eps);
   graph.pointwise(CUDNN_POINTWISE_RSQRT, inverse, widened);
