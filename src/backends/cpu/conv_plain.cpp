@@ -66,7 +66,7 @@ void conv_data(OneDnn& dnn, const ConvShape& shape, const Target& to, const Sour
     }
     return;
   }
-  if (takes_winograd(shape)) {
+  if (takes_winograd(dnn, shape)) {
     winograd_data(dnn, shape, to, from, w, weights);
     return;
   }
@@ -84,7 +84,7 @@ void conv_data(OneDnn& dnn, const ConvShape& shape, const Target& to, const Sour
 }
 
 void conv_weights(OneDnn& dnn, const ConvShape& shape, float* dw, const Source& x, const Source& dy) {
-  if (takes_winograd(shape)) {
+  if (takes_winograd(dnn, shape)) {
     winograd_weights(dnn, shape, dw, x, dy);
     return;
   }

@@ -128,6 +128,7 @@ OneDnn::OneDnn(Backend& memory, int threads)
     : memory(memory), threads(threads), engine(dnnl::engine::kind::cpu, 0), stream(engine) {
   const std::string isa = instruction_set();
   has_avx512_ = has_bf16_ = isa.starts_with("avx512_core");
+  has_amx_ = isa.ends_with("amx");
 }
 
 OneDnn::Use::Use(OneDnn& dnn) : lock_(dnn.mutex_), threads_before_(omp_get_max_threads()) { omp_set_num_threads(dnn.threads); }
@@ -193,7 +194,7 @@ CpuBackend::~CpuBackend() {
 }
 
 std::string CpuBackend::fingerprint() const {
-  constexpr int algorithm_rules = 1;  // move it whenever a kernel may give other bits than before
+  constexpr int algorithm_rules = 2;  // move it whenever a kernel may give other bits than before
   return fmt::format("cpu {}, threads {}, oneDNN {}.{}.{}, rules {}", dnn_->instruction_set(), threads_, dnnl_version()->major,
                      dnnl_version()->minor, dnnl_version()->patch, algorithm_rules);
 }

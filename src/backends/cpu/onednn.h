@@ -114,6 +114,7 @@ class OneDnn {
     return has_bf16_ && a.dtype() == DType::bf16 && b.dtype() == DType::bf16 ? DType::bf16 : DType::f32;
   }
   bool has_avx512() const { return has_avx512_; }
+  bool has_amx() const { return has_amx_; }
   std::string instruction_set() const;
 
   Backend& memory;
@@ -130,7 +131,7 @@ class OneDnn {
   static constexpr std::size_t max_plans = 512;  // pictures of many sizes must not fill the memory with primitives
 
   std::mutex mutex_;
-  bool has_bf16_, has_avx512_;
+  bool has_avx512_, has_bf16_, has_amx_;
   std::map<ConvShape, ConvPlan> convs_;
   std::map<GemmShape, GemmPlan> gemms_;
   std::map<std::tuple<std::int64_t, std::int64_t, bool>, KeptWeights> kept_;

@@ -3,6 +3,9 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
+#include <optional>
+#include <vector>
 
 #include "backends/cpu/conv_plain.h"
 #include "backends/cpu/winograd_points.h"
@@ -96,7 +99,9 @@ void evaluate(int threads, const Band& band, const TileValues& to, const Picture
       for (std::int64_t r = 0; r < at.height + border; ++r) {
         const T* values[Four::from];
         float* results[points];
-        for (std::int64_t s = 0; s < at.width + border; ++s) values[s] = from.pixel(at.n, at.y - top + r, at.x - left + s, outside);
+        for (std::int64_t s = 0; s < at.width + border; ++s) {
+          values[s] = from.pixel(at.n, at.y - top + r, at.x - left + s, outside);
+        }
         for (std::int64_t s = 0; s < columns; ++s) results[s] = tile.line[r][s];
         along<Four, Three>(at.width, values, results);
       }
@@ -266,27 +271,49 @@ constexpr std::int64_t part_outputs = 128;
 
 struct Bands {
   Axis rows, columns;
-  std::int64_t strips, count;
+  std::int64_t strips, count, team;
 
   // Each band reads all weights at the points, or adds to them, but its own values there should fit a cache: measured.
-  explicit Bands(const ConvShape& s) : rows(s.p), columns(s.q), strips(s.n * rows.count()) {
+  Bands(const ConvShape& s, std::int64_t threads) : rows(s.p), columns(s.q), strips(s.n * rows.count()) {
     constexpr std::int64_t tiles = 64;
     count = std::clamp<std::int64_t>((strips * columns.count() + tiles - 1) / tiles, 1, strips);
+    team = std::min(threads, count);
+  }
+  // More of them, where threads would be left over.
+  void spread(std::int64_t threads) {
+    if (count > 1 && count < threads) count = team = std::min(threads, strips);
   }
   Band band(std::int64_t i) const { return {rows, columns, i * strips / count, (i + 1) * strips / count}; }
   std::int64_t most_tiles() const { return (strips + count - 1) / count * columns.count(); }
+
+  // body(i, thread): each thread of the team takes the next band that is left. A single band is for all threads together.
+  template <class Body> void for_each(Body body) const {
+    if (count == 1) {
+      body(0, 0);
+      return;
+    }
+#pragma omp parallel for schedule(monotonic : dynamic) num_threads(static_cast<int>(team))
+    for (std::int64_t i = 0; i < count; ++i) body(i, omp_get_thread_num());
+  }
 };
+
+// Of one axis: whether the taps of a stride of 2 are three or fewer in each phase, and more than two.
+bool are_three_of_phases(std::int64_t taps, std::int64_t before) {
+  return taps >= 5 && taps <= 2 * (3 - (before + 1) / 2) + before;
+}
 
 }  // namespace
 
-bool takes_winograd(const ConvShape& s) {
+bool takes_winograd(const OneDnn& dnn, const ConvShape& s) {
   if (s.dilation != 1 || s.groups != 1 || s.accumulate || s.c % lanes != 0 || s.k % lanes != 0) return false;
-  if (s.stride == 2 ? s.r < 5 || s.r > 6 || s.s < 5 || s.s > 6 : s.stride != 1 || s.r != 3 || s.s != 3) return false;
-  const ConvShape plain = s.stride == 2 ? of_phases(s) : s;
-  if (s.stride == 2 && (2 * (3 - plain.top) + s.top < s.r || 2 * (3 - plain.left) + s.left < s.s)) return false;
+  const bool strided = s.stride == 2;
+  if (strided ? !are_three_of_phases(s.r, s.top) || !are_three_of_phases(s.s, s.left) : s.stride != 1 || s.r != 3 || s.s != 3) {
+    return false;
+  }
+  const ConvShape plain = strided ? of_phases(s) : s;
   if (s.pass == Pass::dgrad && !can_reverse(plain)) return false;
-  // A primitive's bf16 is twice as fast, and catches up.
-  if (s.dtype == DType::bf16 && (s.pass != Pass::wgrad || s.stride == 2)) return false;
+  // Measured. In bf16 a primitive multiplies at twice the rate, with AMX far above that.
+  if (s.dtype == DType::bf16 && (dnn.has_amx() || (strided && (s.pass != Pass::wgrad || s.c < 64)))) return false;
   return plain.c >= 64 && plain.k >= 64;
 }
 
@@ -299,21 +326,21 @@ void winograd_data(OneDnn& dnn, const ConvShape& shape, const Target& to, const 
   KeptWeights& kept = dnn.kept_weights(s.c, s.k, backwards);
   const bool keep = kept.again(w);
   const std::int64_t group = keep ? s.k : group_of(s);
-  auto evaluate_group = [&, values = Tensor()](const WeightValues& at_points, std::int64_t first) mutable {
-    if (!values.defined()) values = shape.stride == 2 ? weights_of_phases(dnn, shape, weights()) : weights();
-    if (backwards) evaluate_reversed(dnn.threads, at_points, values.data<float>(), s.k, first);
-    else evaluate_weights(dnn.threads, at_points, values.data<float>(), first);
+  Tensor taps;
+  if (!keep || !kept.values) taps = shape.stride == 2 ? weights_of_phases(dnn, shape, weights()) : weights();
+  const auto evaluate_group = [&](const WeightValues& at_points, std::int64_t first) {
+    if (backwards) evaluate_reversed(dnn.threads, at_points, taps.data<float>(), s.k, first);
+    else evaluate_weights(dnn.threads, at_points, taps.data<float>(), first);
   };
   const std::int64_t weight_values = WeightValues::count(s.c, group);
   if (keep && !kept.values) evaluate_group({kept.make(dnn.memory, weight_values), s.c, s.k}, 0);
 
-  const std::int64_t threads = dnn.threads;
-  Bands bands(s);
-  if (bands.count > 1) bands.count = std::min(bands.strips, (bands.count + threads - 1) / threads * threads);
+  Bands bands(s, dnn.threads);
+  bands.spread(dnn.threads);
   const std::int64_t input_values = TileValues::count(bands.most_tiles(), s.c);
   const std::int64_t band_size = input_values + TileValues::count(bands.most_tiles(), std::min(group, part_outputs));
-  float* const workspace = dnn.workspace(std::min(threads, bands.count) * band_size + (keep ? 0 : weight_values));
-  float* const bands_workspace = workspace + (keep ? 0 : weight_values);
+  float* const workspace = dnn.workspace(bands.team * band_size + (keep ? 0 : weight_values));
+  float* const at_points_data = keep ? kept.values->get() : workspace + bands.team * band_size;
 
   const MultiplyBlock multiply = multiply_block(dnn.has_avx512());
   const BlockProduct product{.runs = s.c / lanes, .steps = lanes, .a_run = TileValues::panel_stride, .a_step = 1, .a_row = lanes,
@@ -327,7 +354,7 @@ void winograd_data(OneDnn& dnn, const ConvShape& shape, const Target& to, const 
     }
     for (std::int64_t first = 0; first < s.k; first += group) {
       const std::int64_t outputs = std::min(group, s.k - first);
-      const WeightValues at_points{keep ? kept.values->get() : workspace, s.c, outputs};
+      const WeightValues at_points{at_points_data, s.c, outputs};
       if (!keep) evaluate_group(at_points, first);
       const auto compute = [&](const Band& band, float* memory) {
         const TileValues input{memory, s.c / lanes};
@@ -348,56 +375,60 @@ void winograd_data(OneDnn& dnn, const ConvShape& shape, const Target& to, const 
           interpolate(dnn.threads, band, here, output);
         }
       };
-      // Each thread computes bands of its own; all share one where there is but one.
-      if (bands.count == 1) {
-        compute(bands.band(0), bands_workspace);
-        continue;
-      }
-#pragma omp parallel for schedule(dynamic) num_threads(dnn.threads)
-      for (std::int64_t i = 0; i < bands.count; ++i) compute(bands.band(i), bands_workspace + omp_get_thread_num() * band_size);
+      bands.for_each([&](std::int64_t i, std::int64_t thread) { compute(bands.band(i), workspace + thread * band_size); });
     }
   });
 }
 
 void winograd_weights(OneDnn& dnn, const ConvShape& shape, float* dw, const Source& x, const Source& dy) {
   const ConvShape s = shape.stride == 2 ? of_phases(shape) : shape;
-  const std::int64_t group = group_of(s);
-  const Bands bands(s);
+  const std::int64_t group = group_of(s), panels = s.c / lanes;
+  const Bands bands(s, dnn.threads);
   const std::int64_t input_values = TileValues::count(bands.most_tiles(), s.c);
-  const std::int64_t output_values = TileValues::count(bands.most_tiles(), std::min(group, part_outputs));
-  float* const workspace = dnn.workspace(input_values + output_values + WeightValues::count(group, s.c));
+  const std::int64_t band_size = input_values + TileValues::count(bands.most_tiles(), std::min(group, part_outputs));
+  float* const workspace = dnn.workspace(bands.team * band_size + WeightValues::count(group, s.c));
   std::optional<Scratch<float>> phases;
   if (shape.stride == 2) phases.emplace(dnn.memory, 9 * s.k * s.c);
+  // How many bands have been added at a position of a part: they wait for their turn, since sums have a fixed order.
+  std::vector<std::atomic<std::int64_t>> turns(static_cast<std::size_t>((group + part_outputs - 1) / part_outputs * positions));
 
   const MultiplyBlock multiply = multiply_block(dnn.has_avx512());
   with_float(x.dtype, dy.dtype, [&]<class X, class Y>(X, Y) {
     const Pictures<const X> values{static_cast<const X*>(x.data), shape.h, shape.w, shape.c, shape.stride};
-    Pictures<const Y> gradients{static_cast<const Y*>(dy.data), s.p, s.q, s.k};
+    const Pictures<const Y> gradients{static_cast<const Y*>(dy.data), s.p, s.q, s.k};
     for (std::int64_t first = 0; first < s.k; first += group) {
-      const std::int64_t outputs = std::min(group, s.k - first), panels = s.c / lanes;
-      const WeightValues sums{workspace + input_values + output_values, outputs, s.c};
-      for (std::int64_t i = 0; i < bands.count; ++i) {
+      const std::int64_t outputs = std::min(group, s.k - first);
+      const WeightValues sums{workspace + bands.team * band_size, outputs, s.c};
+      const auto compute = [&](std::int64_t i, float* memory) {
         const Band band = bands.band(i);
-        const TileValues input{workspace, panels};
+        const TileValues input{memory, panels};
         evaluate<Input4, Input3>(dnn.threads, band, input, values, s.top, s.left);
         for (std::int64_t part = 0; part < outputs; part += part_outputs) {
           const std::int64_t count = std::min(part_outputs, outputs - part);
-          const TileValues output{workspace + input_values, count / lanes};
-          gradients.first = first + part;
-          evaluate<OutputAdjoint4, OutputAdjoint3>(dnn.threads, band, output, gradients, 0, 0);
-          for_items(dnn.threads, positions * panels, band.tiles() * lanes * count, [&](std::int64_t item) {
-            const std::int64_t position = item / panels, panel = item % panels;
+          const TileValues output{memory + input_values, count / lanes};
+          Pictures<const Y> here = gradients;
+          here.first = first + part;
+          evaluate<OutputAdjoint4, OutputAdjoint3>(dnn.threads, band, output, here, 0, 0);
+          for_items(dnn.threads, positions, band.tiles() * s.c * count, [&](std::int64_t position) {
             const Band::Range range = band.with_position(position);
             const std::int64_t begin = range.begin / block * block, end = (range.end + block - 1) / block * block;
             const BlockProduct product{.runs = (end - begin) / block, .steps = block, .a_run = output.block_stride(),
                                        .a_step = lanes, .a_row = 1, .b_run = input.block_stride(), .add = i > 0};
-            for (std::int64_t k = 0; k < count; k += block) {
-              multiply(product, output.at(position, k / lanes, begin) + k % lanes, input.at(position, panel, begin),
-                       sums.at(position, panel, part + k));
+            auto& turn = turns[static_cast<std::size_t>(part / part_outputs * positions + position)];
+            for (std::int64_t now = turn.load(); now != i; now = turn.load()) turn.wait(now);
+            for (std::int64_t panel = 0; panel < panels; ++panel) {
+              for (std::int64_t k = 0; k < count; k += block) {
+                multiply(product, output.at(position, k / lanes, begin) + k % lanes, input.at(position, panel, begin),
+                         sums.at(position, panel, part + k));
+              }
             }
+            turn = i + 1;
+            turn.notify_all();
           });
         }
-      }
+      };
+      for (auto& turn : turns) turn = 0;
+      bands.for_each([&](std::int64_t i, std::int64_t thread) { compute(i, workspace + thread * band_size); });
       interpolate_weights(dnn.threads, (phases ? phases->get() : dw) + first * 9 * s.c, sums);
     }
   });

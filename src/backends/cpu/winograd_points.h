@@ -21,16 +21,20 @@ inline Vector load_vector(const float* p) {
 }
 inline void store_vector(float* p, Vector v) { std::memcpy(p, &v, sizeof v); }
 
+using Bits [[gnu::vector_size(32)]] = std::uint32_t;
+using NarrowBits [[gnu::vector_size(16)]] = std::uint16_t;
+
 inline Vector load_vector(const BFloat16* p) {
-  using Narrow [[gnu::vector_size(16)]] = std::uint16_t;
-  using Wide [[gnu::vector_size(32)]] = std::uint32_t;
-  Narrow bits;
+  NarrowBits bits;
   std::memcpy(&bits, p, sizeof bits);
-  const Wide wide = __builtin_convertvector(bits, Wide) << 16;
-  return std::bit_cast<Vector>(wide);
+  return std::bit_cast<Vector>(__builtin_convertvector(bits, Bits) << 16);
 }
-inline void store_vector(BFloat16* p, Vector v) {
-  for (std::int64_t i = 0; i < 8; ++i) store(p, i, v[i]);
+inline void store_vector(BFloat16* p, Vector v) {  // as store()
+  const Bits bits = std::bit_cast<Bits>(v);
+  const Bits rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16, nan = bits >> 16 | 0x40u;
+  const Bits is_nan = std::bit_cast<Bits>((bits & 0x7fffffffu) > 0x7f800000u);
+  const NarrowBits narrow = __builtin_convertvector((nan & is_nan) | (rounded & ~is_nan), NarrowBits);
+  std::memcpy(p, &narrow, sizeof narrow);
 }
 
 struct Input4 {

@@ -16,7 +16,6 @@ struct Axis {
     else threes = (extent + 2) / 3;
   }
   std::int64_t count() const { return fours + threes; }
-  std::int64_t span(std::int64_t i) const { return i < fours ? 4 : 3; }
   std::int64_t first(std::int64_t i) const { return i < fours ? 4 * i : 4 * fours + 3 * (i - fours); }
 };
 
@@ -29,7 +28,6 @@ class Band {
       : rows_(rows), columns_(columns), begin_(begin), first_four_(fours_before(begin)),
         fours_(fours_before(end) - first_four_), threes_(end - begin - fours_) {}
 
-  bool first() const { return begin_ == 0; }
   std::int64_t tiles() const { return (fours_ + threes_) * columns_.count(); }
 
   struct Place {
