@@ -1,5 +1,5 @@
 // The program that measures, for `pastiche bench`, which finds it beside itself: rows of the op table, launches of the models'
-// training steps, and whole steps, each a Google Benchmark of a name with five fields:
+// training steps, whole steps, and pictures generated, each a Google Benchmark of a name with five fields:
 //
 //   group/row/dtype/device/caches      dcgan-64 batch 4/conv2d [4,64,64,3] [4,64,64,64] [3,5,5,64] pad 2/f32/cpu/warm
 //
@@ -20,6 +20,7 @@
 #include "cli/bench_options.h"
 #include "device.h"
 #include "pastiche/train.h"
+#include "retune.h"
 #include "rows.h"
 
 namespace pastiche::bench {
@@ -100,13 +101,14 @@ struct Current {
   const Device* device = nullptr;
   std::unique_ptr<Program> program;
   std::unique_ptr<GanTrainer> trainer;
+  std::unique_ptr<Generator> generator;
   std::string absent;
 };
 
 Current& current(const void* row, const Device& device, bool& fresh) {
   static Current now;
   fresh = now.row != row || now.device != &device;
-  if (fresh) now = Current{row, &device, nullptr, nullptr, {}};
+  if (fresh) now = Current{row, &device, nullptr, nullptr, nullptr, {}};
   return now;
 }
 
@@ -173,6 +175,26 @@ void measure_step(benchmark::State& state, Device& device, const ModelCase& mode
   });
 }
 
+void measure_generate(benchmark::State& state, Device& device, const ModelCase& model, const Row& row, DType dtype,
+                      const Roofline& roofline) {
+  guarded(state, [&] {
+    const std::vector<float> latents(static_cast<std::size_t>(model.batch * model.model.nz), 0.5f);
+    bool fresh = false;
+    Current& now = current(&row, device, fresh);
+    if (fresh) {
+      now.generator = make_generator(device.backend(), model.model, 1, "G.", dtype);
+      for (int i = 0; i < 2; ++i) generate_pictures(*now.generator, latents, model.batch);  // weights are kept from the second on
+    }
+    for (auto _ : state) {
+      const auto begin = std::chrono::steady_clock::now();
+      generate_pictures(*now.generator, latents, model.batch);
+      state.SetIterationTime(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    }
+    set_counters(state, row, roofline);
+    state.counters["pictures"] = static_cast<double>(model.batch);
+  });
+}
+
 std::string full_name(const std::string& group, const Row& row, DType dtype, const Device& device, const char* caches) {
   return fmt::format("{}/{}/{}/{}/{}", group, row.name, dtype_name(dtype), device.name(), caches);
 }
@@ -201,14 +223,17 @@ void register_rows(const Devices& devices, const std::string& group, const std::
   }
 }
 
-void register_step(const Devices& devices, const ModelCase& model, const Row& row, DType dtype) {
+// A training step, or a batch of pictures generated.
+using MeasureModel = void (*)(benchmark::State&, Device&, const ModelCase&, const Row&, DType, const Roofline&);
+
+void register_whole(const Devices& devices, const ModelCase& model, const Row& row, DType dtype, MeasureModel measure) {
   for (std::size_t i = 0; i < devices.all.size(); ++i) {
     Device& device = *devices.all[i];
     if (!device.backend().supports(dtype) || !device.serves(row.launches)) continue;
-    benchmark::RegisterBenchmark(full_name(model.name(), row, dtype, device, "warm").c_str(),
-                                 [&device, &model, &row, dtype, &roofline = devices.rooflines[i]](benchmark::State& state) {
-                                   measure_step(state, device, model, row, dtype, roofline);
-                                 })->UseManualTime();
+    const auto run = [&device, &model, &row, dtype, measure, &roofline = devices.rooflines[i]](benchmark::State& state) {
+      measure(state, device, model, row, dtype, roofline);
+    };
+    benchmark::RegisterBenchmark(full_name(model.name(), row, dtype, device, "warm").c_str(), run)->UseManualTime();
   }
 }
 
@@ -231,11 +256,12 @@ std::vector<DType> dtypes_of(const BenchOptions& o) {
 void register_all(const BenchOptions& o, const Names& names, Registered& r) {
   for (const DType dtype : dtypes_of(o)) {
     if (wanted(o, "ops")) register_rows(r.devices, "op table", r.ops.emplace_back(op_rows(dtype)), dtype);
-    if (!wanted(o, "layers") && !wanted(o, "step")) continue;
+    if (!wanted(o, "layers") && !wanted(o, "step") && !wanted(o, "generate")) continue;
     for (const ModelCase& each : models_of(o, names.devices.front())) {
       const auto& [model, rows] = r.models.emplace_back(each, model_rows(each, dtype));
       if (wanted(o, "layers")) register_rows(r.devices, model.name(), rows.layers, dtype);
-      if (wanted(o, "step")) register_step(r.devices, model, rows.step, dtype);
+      if (wanted(o, "step")) register_whole(r.devices, model, rows.step, dtype, measure_step);
+      if (wanted(o, "generate")) register_whole(r.devices, model, rows.generate, dtype, measure_generate);
     }
   }
 }
@@ -288,38 +314,68 @@ int measure(const BenchOptions& o, const char* program) {
 
 // ---- profile ---------------------------------------------------------------------------------------------------------
 
+// Convolutions and GEMMs by shape, other kernels by name.
+struct ProfileLine {
+  std::string name;
+  long calls = 0;
+  double seconds = 0, flop = 0, bytes = 0;  // of a step
+};
+
 void profile(const BenchOptions& o, const std::string& device_name, const ModelCase& model, DType dtype) {
-  std::map<std::string, std::pair<double, double>> work;  // flop and bytes by kernel
-  for (const Launch& launch : model_rows(model, dtype).step.launches) {
-    work[launch.kernel].first += launch.flop;
-    work[launch.kernel].second += launch.bytes;
-  }
+  const auto device = make_device(device_name, o.threads);
+  const Roofline roofline = device->measure_roofline();
+  const double peak = dtype == DType::bf16 ? roofline.bf16_flop : roofline.f32_flop;
+  const ModelRows rows = model_rows(model, dtype);
+  const std::vector<Launch>& launches = rows.step.launches;
+
   constexpr int steps = 5;
   TracedBackend traced(make_backend(device_name, o.threads), TracedBackend::Wait::yes);
   GanTrainer trainer(traced, train_config(model), model.model, dtype);
   const std::vector<std::uint8_t> pictures = some_pictures(model);
   for (int i = 0; i < 2; ++i) trainer.step(pictures);
-  traced.clear_stats();
+  traced.clear();
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < steps; ++i) trainer.step(pictures);
   const double step_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / steps;
+  if (traced.launches().size() != steps * launches.size()) throw Error(ExitCode::failed, "a step did not launch what it was seen to");
 
-  std::vector<std::pair<std::string, KernelStats>> kernels(traced.stats().begin(), traced.stats().end());
-  std::sort(kernels.begin(), kernels.end(), [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
-  double rest = step_seconds;
+  std::map<std::string, ProfileLine> by_name;
+  double between = step_seconds, rest = step_seconds;
+  for (std::size_t i = 0; i < traced.launches().size(); ++i) {
+    const Launch& launch = launches[i % launches.size()];
+    const double seconds = traced.launches()[i].seconds / steps;
+    ProfileLine& line = by_name[launch.flop > 0 ? launch.kernel + " " + launch.shapes : launch.kernel];
+    line.name = launch.flop > 0 ? launch.kernel + " " + launch.shapes : launch.kernel;
+    line.calls += i < launches.size();
+    line.seconds += seconds;
+    line.flop += launch.flop / steps;
+    line.bytes += launch.bytes / steps;
+    between -= seconds;
+    if (launch.flop > 0) rest -= seconds;
+  }
+  std::vector<ProfileLine> lines;
+  for (const auto& [name, line] : by_name) lines.push_back(line);
+  std::sort(lines.begin(), lines.end(), [](const ProfileLine& a, const ProfileLine& b) { return a.seconds > b.seconds; });
+  lines.push_back({"between kernels", 0, between, 0, 0});
+
   fmt::print("{}, {}, {}: {:.2f} ms a step, {:.1f} pictures a second\n\n", model.name(), dtype_name(dtype), traced.fingerprint(),
              1e3 * step_seconds, static_cast<double>(model.batch) / step_seconds);
-  fmt::print("| {:<22} | {:>5} | {:>9} | {:>6} | {:>8} | {:>7} |\n|{:-<24}|{:->7}|{:->11}|{:->8}|{:->10}|{:->9}|\n", "kernel",
-             "calls", "ms", "share", "GFLOP/s", "GB/s", "", "", "", "", "", "");
-  for (const auto& [kernel, stats] : kernels) {
-    const double seconds = stats.seconds / steps;
-    const auto& [flop, bytes] = work[kernel];
-    fmt::print("| {:<22} | {:>5} | {:>9.3f} | {:>5.1f}% | {:>8} | {:>7.1f} |\n", kernel, stats.calls / steps, 1e3 * seconds,
-               100 * seconds / step_seconds, flop > 0 ? fmt::format("{:.1f}", flop / seconds / 1e9) : "-", bytes / seconds / 1e9);
-    rest -= seconds;
+  fmt::print("| {:<74} | {:>5} | {:>9} | {:>6} | {:>8} | {:>7} | {:>7} |\n|{:-<76}|{:->7}|{:->11}|{:->8}|{:->10}|{:->9}|{:->9}|\n", "kernel",
+             "calls", "ms", "share", "GFLOP/s", "of peak", "GB/s", ":", ":", ":", ":", ":", ":", ":");
+  const auto or_dash = [](bool there, const std::string& text) { return there ? text : "-"; };
+  for (const ProfileLine& line : lines) {
+    const double rate = line.flop / line.seconds;
+    fmt::print("| {:<74} | {:>5} | {:>9.3f} | {:>5.1f}% | {:>8} | {:>7} | {:>7} |\n", line.name, or_dash(line.calls > 0, std::to_string(line.calls)),
+               1e3 * line.seconds, 100 * line.seconds / step_seconds, or_dash(line.flop > 0, fmt::format("{:.1f}", rate / 1e9)),
+               or_dash(line.flop > 0 && peak > 0, fmt::format("{:.0f}%", 100 * rate / peak)),
+               or_dash(line.bytes > 0, fmt::format("{:.1f}", line.bytes / line.seconds / 1e9)));
   }
-  fmt::print("| {:<22} | {:>5} | {:>9.3f} | {:>5.1f}% | {:>8} | {:>7} |\n\n", "between kernels", "", 1e3 * rest,
-             100 * rest / step_seconds, "-", "-");
+  fmt::print("\nNeither convolution nor GEMM: {:.1f}% of the step.", 100 * rest / step_seconds);
+  if (peak > 0) {
+    fmt::print(" Peak: {:.0f} GFLOP/s, measured in this run; Winograd's convolution, which\nmultiplies less than is counted here, may be above it.",
+               peak / 1e9);
+  }
+  fmt::print("\n\n");
 }
 
 int run(int argc, char** argv) {
@@ -330,6 +386,10 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return error.get_exit_code() == 0 ? app.exit(error) : throw Error(ExitCode::usage, error.what());
+  }
+  if (o.retune) {
+    retune(".", o.threads);
+    return 0;
   }
   if (!o.profile) return measure(o, argv[0]);
   for (const std::string& device : device_names(o).devices) {

@@ -67,7 +67,7 @@ ModelRows model_rows(const ModelCase& c, DType dtype) {
   const std::vector<Launch> step = launched(*recorder, [&] { trainer.step(some_pictures(c)); });
   const std::vector<Launch> generator = launched(*recorder, [&] { trainer.generator()(z, {.mode = Mode::eval}); });
 
-  ModelRows rows{{}, {"step", 1, recorder, step}};
+  ModelRows rows{{}, {"step", 1, recorder, step}, {"generate", 1, recorder, generator}};
   for (const auto* launches : {&step, &generator}) {
     for (const Launch& launch : *launches) {
       const std::string name = launch.kernel + " " + launch.shapes;

@@ -33,6 +33,7 @@ struct ModelRows {
   std::vector<Row> layers;  // of a training step and of a pass of the generator by running statistics, each once, in the order of
                             // their first call
   Row step;                 // all of the training step
+  Row generate;             // all of the generator's pass
 };
 ModelRows model_rows(const ModelCase& model, DType dtype);
 

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <set>
 #include <sstream>
 
@@ -167,7 +168,7 @@ TEST_F(BenchProgram, DryRunListsTheOpTableAndEveryModelsLaunches) {
   for (const std::string& op : ops) EXPECT_NE(f.out.find("op table/" + op + " "), std::string::npos) << op;
   for (const std::string& model : model_names()) {
     const std::string group = "\n" + model + "-28 batch 4/";
-    for (const char* kernel : {"conv2d ", "conv2d_dgrad ", "conv2d_wgrad ", "norm_act_grad ", "gemm ", "adam_ema ", "step/"}) {
+    for (const char* kernel : {"conv2d ", "conv2d_dgrad ", "conv2d_wgrad ", "norm_act_grad ", "gemm ", "adam_ema ", "step/", "generate/"}) {
       EXPECT_NE(f.out.find(group + kernel), std::string::npos) << model << " " << kernel;
     }
   }
@@ -176,12 +177,12 @@ TEST_F(BenchProgram, DryRunListsTheOpTableAndEveryModelsLaunches) {
 }
 
 TEST_F(BenchProgram, MeasuresWritesJsonAndTables) {
-  const std::string tiny = "bench layers step --device cpu --model dcgan --size 12 --ngf 2 --ndf 2 --batch 2 --min-time 0 --repetitions 2 "
-                           "--threads 1 --filter 'conv2d |step' ";
+  const std::string tiny = "bench layers step generate --device cpu --model dcgan --size 12 --ngf 2 --ndf 2 --batch 2 --min-time 0 --repetitions 2 "
+                           "--threads 1 --filter 'conv2d |step|generate' ";
   const Finished f = run(tiny + "--json a.json --markdown a.md");
   ASSERT_EQ(f.code, 0) << f.err;
   EXPECT_EQ(f.out, text_of(folder_ / "a.md"));
-  for (const char* words : {"### dcgan-12 batch 2, f32, cpu", "| conv2d [2,", "pictures/s", "cuDNN and cuBLAS are absent: "})
+  for (const char* words : {"### dcgan-12 batch 2, f32, cpu", "| conv2d [2,", "| generate ", "pictures/s", "cuDNN and cuBLAS are absent: "})
     EXPECT_NE(f.out.find(words), std::string::npos) << words << "\n" << f.out;
   EXPECT_EQ(run("bench table a.json").out, f.out);
   EXPECT_EQ(run("bench compare a.json a.json").code, 0);
@@ -190,8 +191,25 @@ TEST_F(BenchProgram, MeasuresWritesJsonAndTables) {
 TEST_F(BenchProgram, ProfilesAStepByKernel) {
   const Finished f = run("bench step --device cpu --model dcgan --size 12 --ngf 2 --ndf 2 --batch 2 --threads 1 --profile");
   ASSERT_EQ(f.code, 0) << f.err;
-  for (const char* words : {"dcgan-12 batch 2, f32, cpu", "| conv2d_wgrad ", "| adam_ema ", "between kernels"})
+  for (const char* words : {"dcgan-12 batch 2, f32, cpu", "| conv2d_wgrad [", "| adam_ema ", "between kernels", "Neither convolution nor GEMM: "})
     EXPECT_NE(f.out.find(words), std::string::npos) << words << "\n" << f.out;
+}
+
+TEST_F(BenchProgram, RetuneWritesNumbersAndNothingElse) {
+  EXPECT_EQ(run("bench --retune").code, 4) << "there are no sources here";
+  const fs::path rules = "src/backends/cpu/conv_rules.h";
+  fs::create_directories(folder_ / rules.parent_path());
+  fs::copy_file(fs::path(PASTICHE_TEST_DIR).parent_path() / rules, folder_ / rules);
+  const auto without_numbers = [&] {
+    const std::string text = std::regex_replace(text_of(folder_ / rules), std::regex("Measured on [^\n]*"), "");
+    return std::regex_replace(text, std::regex("[0-9]+"), "0");
+  };
+  const std::string before = without_numbers();
+  const Finished f = run("bench --retune --threads 1");
+  ASSERT_EQ(f.code, 0) << f.err;
+  EXPECT_EQ(without_numbers(), before);
+  EXPECT_NE(text_of(folder_ / rules).find(", 1 threads.\n"), std::string::npos);
+  for (const char* way : {"f32 stride 2 dgrad ", "bf16 wgrad ", "bf16 scattered "}) EXPECT_NE(f.out.find(way), std::string::npos) << f.out;
 }
 
 TEST_F(BenchProgram, SaysWhatIsWrongWithItsArguments) {

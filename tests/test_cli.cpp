@@ -1,6 +1,7 @@
 // The program as its users meet it: exit codes, messages of one line, signals, files that are whole or absent.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,6 +32,7 @@ const std::string small = " --size 16 --ngf 4 --ndf 4 --nz 8 --batch 8 --grid 2x
 struct Finished {
   int code;  // of the process; 128 + n where signal n ended it
   std::string out, err;
+  double peak_mib;  // the most resident memory that it or a child of it had
 };
 
 std::string text_of(const fs::path& path) {
@@ -51,8 +53,16 @@ class Cli : public testing::Test {
   // Runs `pastiche ARGUMENTS` in the test's folder, through the shell.
   Finished run(const std::string& arguments) const {
     const std::string command = "cd " + folder_.string() + " && exec timeout 120 " PASTICHE_PROGRAM " " + arguments + " >out 2>err </dev/null";
-    const int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), text_of(folder_ / "out"), text_of(folder_ / "err")};
+    const pid_t child = fork();
+    if (child == 0) {
+      execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+      _exit(127);
+    }
+    int status = 0;
+    rusage usage{};
+    wait4(child, &status, 0, &usage);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), text_of(folder_ / "out"), text_of(folder_ / "err"),
+            static_cast<double>(usage.ru_maxrss) / 1024};
   }
 
   // Expects this exit code and one line on stderr that holds `words`, and nothing left behind.
@@ -279,6 +289,33 @@ int interrupted(const fs::path& folder, const std::string& arguments, int signal
   int status = 0;
   waitpid(child, &status, 0);
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+TEST_F(Cli, PlanTellsThePeakOfMemoryAndTrainsNothing) {
+  for (const char* precision : {"f32", "bf16"}) {
+    const std::string training = "train --data " + emoji + " --size 48 --ngf 24 --ndf 24 --batch 48 --steps 3 --threads 2 --device cpu "
+                                 "--precision " + precision;
+    const Finished plan = run(training + " --plan");
+    ASSERT_EQ(plan.code, 0) << plan.err;
+    EXPECT_FALSE(fs::exists(folder_ / "runs"));
+    for (const char* words : {"257 pictures of 48x48x3, batch 48", "for 3 steps", "largest batch   257", "activations and gradients"})
+      EXPECT_NE(plan.out.find(words), std::string::npos) << words << "\n" << plan.out;
+    const Finished trained = run(training);
+    ASSERT_EQ(trained.code, 0) << trained.err;
+    fs::remove_all(folder_ / "runs");
+    const double planned_mib = std::stod(plan.out.substr(plan.out.find("peak memory") + std::strlen("peak memory")));
+    EXPECT_NEAR(planned_mib / trained.peak_mib, 1, 0.15) << trained.peak_mib << " MiB\n" << plan.out;
+  }
+}
+
+TEST_F(Cli, PlanOnEveryDevice) {
+  for (const char* device : {"simt", "reference"}) {
+    const Finished f = run("train --data " + emoji + small + "--plan --steps 3 --device " + device);
+    EXPECT_EQ(f.code, 0) << f.err;
+    EXPECT_NE(f.out.find("peak memory "), std::string::npos) << f.out;
+  }
+  expect_error("train --plan", 2, "--data");
+  expect_error("train --plan --resume runs/00000", 2, "excludes");
 }
 
 TEST_F(Cli, SignalsSaveAndResumeGivesTheSameBytes) {

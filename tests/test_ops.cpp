@@ -338,7 +338,7 @@ TEST(OpTableItself, EveryKernelIsLaunched) {
 #include "pastiche/kernels.def"
 #undef PASTICHE_KERNEL
   };
-  for (const char* kernel : kernels) EXPECT_TRUE(traced.stats().contains(kernel)) << kernel << " was not launched";
+  for (const char* kernel : kernels) EXPECT_GT(traced.calls(kernel), 0) << kernel << " was not launched";
 }
 
 // A result of zeros proves little.

@@ -224,6 +224,10 @@ TEST(SafetensorsWriter, RoundTripsAndIsDeterministic) {
   const std::vector<std::byte> bytes = serialize_safetensors(file);
   std::ranges::reverse(file.tensors);
   EXPECT_EQ(serialize_safetensors(file), bytes);
+  const std::string path = testing::TempDir() + "pastiche-written.safetensors";
+  write_safetensors(path, file);
+  EXPECT_EQ(read_file(path), bytes);
+  std::filesystem::remove(path);
 
   const SafetensorsFile again = parse_safetensors(bytes);
   EXPECT_EQ(again.metadata, file.metadata);

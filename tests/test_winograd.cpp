@@ -18,7 +18,7 @@ struct Geometry {
 const Geometry geometries[] = {
     {"several bands", {9, 20, 20, 64}, {64, 3, 3, 64}, {.pad = 1}},
     {"upsampling", {20, 7, 7, 64}, {48, 5, 5, 64}, {.pad = 2, .upsample = 2, .out = Phases::inner}},
-    {"stride", {12, 27, 28, 32}, {64, 5, 5, 32}, {.stride = 2, .pad = 2}},
+    {"stride", {12, 27, 28, 64}, {64, 5, 5, 64}, {.stride = 2, .pad = 2}},
     {"several groups of outputs", {2, 5, 4, 512}, {512, 3, 3, 512}, {.pad = 1}},
 };
 

@@ -13,6 +13,7 @@ namespace pastiche {
 // Replaces `path` in one step: temporary file in the same folder, write, fsync, rename, fsync of the folder. A crash at
 // any instant leaves the old content or the new, never a mixture. On failure the temporary file is removed and
 // Error(bad_file) names the path, the bytes and the system's reason.
+void write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> parts);
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 

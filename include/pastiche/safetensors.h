@@ -35,5 +35,7 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path);
 // The same bytes for the same content, whatever the order of `tensors`: wide types first, then by name, so that every
 // tensor is aligned. Throws Error(failed) on a tensor that no reader would accept.
 std::vector<std::byte> serialize_safetensors(const SafetensorsFile& file);
+// The same into a file, as write_file_atomically does it, without a second copy in memory.
+void write_safetensors(const std::filesystem::path& path, const SafetensorsFile& file);
 
 }  // namespace pastiche

@@ -85,10 +85,31 @@ class GanTrainer {
 };
 
 // What the tensors of a training step take of a backend's memory, found without taking any. A backend's own workspaces come on top.
-std::size_t training_bytes(TrainConfig config, const ModelConfig& model, std::int64_t batch, DType dtype = DType::f32);
+std::size_t training_bytes(const TrainConfig& config, const ModelConfig& model, std::int64_t batch, DType dtype = DType::f32);
 // The largest batch, at most `limit`, whose training_bytes fit into `bytes`; 0 where not even one picture does.
 std::int64_t largest_batch(const TrainConfig& config, const ModelConfig& model, std::int64_t limit, std::size_t bytes,
                            DType dtype = DType::f32);
+
+// What a training would take: what `pastiche train --plan` prints.
+struct TrainingPlan {
+  TrainConfig config;  // made definite
+  std::string data, backend;
+  std::int64_t pictures;
+  double flop_per_picture;     // multiplications and additions of a training step's convolutions and GEMMs, upsampling folded
+  double flop_to_generate;     // of one picture
+  struct MemoryGroup {
+    std::string what;
+    std::size_t bytes;
+  };
+  std::vector<MemoryGroup> memory;   // of the backend, at its peak, then of the process besides
+  std::size_t peak_bytes;            // on a device with memory of its own: the backend's; else the process's
+  std::size_t available_bytes;       // to all of that
+  std::int64_t largest_batch;        // that fits; 0 where not even one picture does
+  double seconds_per_step;           // from steps of at most 32 pictures, timed
+  std::int64_t steps;                // until the first limit; 0 where only --time is given
+};
+// Opens the data, and takes a few steps on at most 32 pictures to measure what no count tells: seconds, and the backend's workspaces.
+TrainingPlan plan_training(TrainConfig config);
 
 // Latents of picture `seed`, for pictures to look at: [nz] standard normal numbers, the same on every backend.
 std::vector<float> sample_latent(std::uint64_t seed, std::int64_t nz);

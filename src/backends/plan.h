@@ -1,10 +1,11 @@
 #pragma once
-// A backend without memory and without arithmetic: a step that runs on it says how much memory that step takes.
+// A backend without memory and without arithmetic: a step that runs on it says how much memory and how many
+// operations that step takes.
 #include "pastiche/backend.h"
 
 namespace pastiche {
 
-class PlanBackend final : public Backend {
+class PlanBackend : public Backend {
  public:
   ~PlanBackend() override { release_pool(); }
 
@@ -20,11 +21,14 @@ class PlanBackend final : public Backend {
   void copy_to_host(void* to, const void* from, std::size_t bytes) override;  // of a StepState: one without complaints
   std::size_t available_bytes() const override { return SIZE_MAX; }
 
+  double flop() const { return flop_; }  // of all that was launched, as LaunchCost counts them
+
  protected:
   void* system_allocate(std::size_t) override { return reinterpret_cast<void*>(next_ += 64); }
   void system_release(void*, std::size_t) override {}
 
  private:
+  double flop_ = 0;
   std::uintptr_t next_ = 0;  // an address of nothing
 };
 

@@ -1,17 +1,18 @@
 #pragma once
-// A backend that forwards to another and counts what is launched: for profiles and for tests. It has its own pool, over
+// A backend that forwards to another and writes down what is launched: for profiles and for tests. It has its own pool, over
 // the other's, and is for one thread.
-#include <map>
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "pastiche/backend.h"
 
 namespace pastiche {
 
-struct KernelStats {
-  long calls = 0;
-  double seconds = 0;  // on the host's clock, until the kernel's function returns, or with Wait::yes until the kernel has ended
+struct TracedLaunch {
+  std::string_view kernel;
+  double seconds;  // on the host's clock, until the kernel's function returns, or with Wait::yes until the kernel has ended
 };
 
 class TracedBackend : public Backend {
@@ -35,9 +36,11 @@ class TracedBackend : public Backend {
   std::size_t available_bytes() const override { return inner_->available_bytes(); }
 
   Backend& inner() { return *inner_; }
-  // By kernel; what was never launched is not there.
-  const std::map<std::string, KernelStats>& stats() const { return stats_; }
-  void clear_stats() { stats_.clear(); }
+  const std::vector<TracedLaunch>& launches() const { return launches_; }
+  void clear() { launches_.clear(); }
+  std::int64_t calls(std::string_view kernel) const {
+    return std::count_if(launches_.begin(), launches_.end(), [&](const TracedLaunch& each) { return each.kernel == kernel; });
+  }
 
  protected:
   void* system_allocate(std::size_t bytes) override { return inner_->allocate(bytes); }
@@ -48,7 +51,7 @@ class TracedBackend : public Backend {
 
   std::unique_ptr<Backend> inner_;
   Tensor waited_for_;  // of inner_: to read it back is to wait
-  std::map<std::string, KernelStats> stats_;
+  std::vector<TracedLaunch> launches_;
 };
 
 }  // namespace pastiche

@@ -110,7 +110,7 @@ struct BenchArguments {
 int run_bench(const CLI::App& command, const BenchArguments& a) {
   const fs::path program = bench_program();
   std::vector<std::string> arguments = given_arguments(command);
-  if (a.options.dry_run || a.options.profile) return run_program(program, std::move(arguments));
+  if (a.options.dry_run || a.options.profile || a.options.retune) return run_program(program, std::move(arguments));
   require_writable(a.options.json);
   require_writable(a.markdown);
   const TemporaryFile json;

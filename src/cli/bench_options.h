@@ -21,7 +21,7 @@ struct BenchOptions {
   double min_time = 0.001;
   int repetitions = 3;
   std::string json;
-  bool dry_run = false, profile = false;
+  bool dry_run = false, profile = false, retune = false;
 };
 
 // The words between commas.
@@ -42,8 +42,9 @@ inline void add_bench_options(CLI::App& app, BenchOptions& o) {
       return split_list(text).empty() ? "expected one of " + CLI::detail::join(names, ", ") : "";
     }, "");
   };
-  app.add_option("what", o.what, "ops: the op table; layers: every launch of the models' training steps; step: the steps; all where none is named")
-      ->check(CLI::IsMember({"ops", "layers", "step"}))->option_text("ops|layers|step ...");
+  app.add_option("what", o.what, "ops: the op table; layers: every launch of the models' training steps; step: the steps; generate: a batch of pictures; all "
+                                "where none is named")
+      ->check(CLI::IsMember({"ops", "layers", "step", "generate"}))->option_text("ops|layers|step|generate ...");
   app.add_option("--device", o.device, "auto, cuda, cpu, simt, reference, or several between commas; cuda brings cuDNN's columns along")
       ->option_text("[auto]");
   app.add_option("--filter", o.filter, "only rows whose name (--dry-run lists them) matches this regular expression")->option_text("REGEX");
@@ -59,7 +60,8 @@ inline void add_bench_options(CLI::App& app, BenchOptions& o) {
   app.add_option("--repetitions", o.repetitions, "measurements of a row")->option_text("[3]")->check(CLI::Range(1, 1000));
   app.add_option("--json", o.json, "write Google Benchmark's JSON")->option_text("FILE");
   app.add_flag("--dry-run", o.dry_run, "list what would be measured");
-  app.add_flag("--profile", o.profile, "of each model's step: a table by kernel");
+  app.add_flag("--profile", o.profile, "of each model's step: a table by convolution and by kernel");
+  app.add_flag("--retune", o.retune, "measure which way the cpu computes a convolution fastest, and write it into the sources' conv_rules.h");
 }
 
 }  // namespace pastiche::cli

@@ -6,8 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
+
+#include "core/process_memory.h"
 
 namespace pastiche {
 namespace {
@@ -28,12 +29,7 @@ std::size_t terminal_width(int fd) {
   return ::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
-// Resident memory of this process in MiB, from the second number of /proc/self/statm: pages.
-double resident_mib() {
-  double total = 0, resident = 0;
-  std::ifstream("/proc/self/statm") >> total >> resident;
-  return resident * static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1 << 20);
-}
+double resident_mib() { return static_cast<double>(resident_bytes()) / (1 << 20); }
 
 std::string clock_text(double seconds) {
   if (!(seconds >= 0 && seconds < 1e9)) return "-";

@@ -14,6 +14,7 @@ namespace {
 struct TrainArguments {
   TrainConfig config;
   std::string config_file, resume;
+  bool plan = false;
   std::vector<CLI::Option*> from_config_table;
 };
 
@@ -110,6 +111,33 @@ int run_train(const TrainArguments& arguments) {
   return 0;
 }
 
+std::string flop_text(double flop) {
+  return flop < 1e9 ? fmt::format("{:.1f} MFLOP", flop / 1e6) : fmt::format("{:.2f} GFLOP", flop / 1e9);
+}
+
+std::string duration_text(double seconds) {
+  if (seconds < 90) return fmt::format("{:.0f} s", seconds);
+  return seconds < 5400 ? fmt::format("{:.0f} min", seconds / 60) : fmt::format("{:.1f} h", seconds / 3600);
+}
+
+int print_plan(const TrainArguments& arguments) {
+  const TrainingPlan plan = plan_training(arguments.config_file.empty() ? arguments.config : with_file(arguments));
+  const TrainConfig& c = plan.config;
+  fmt::print("{} {}, {} pictures of {}x{}x{}, batch {}, {}, on {}\n\n", c.model, plan.data, plan.pictures, c.size.width, c.size.height,
+             c.channels, c.batch, c.precision, plan.backend);
+  fmt::print("arithmetic      {} a picture in a training step, {} to generate one\n", flop_text(plan.flop_per_picture),
+             flop_text(plan.flop_to_generate));
+  fmt::print("time            {:.3g} ms a step, {:.0f} pictures a second", 1e3 * plan.seconds_per_step, c.batch / plan.seconds_per_step);
+  if (plan.steps > 0) {
+    fmt::print("; {} for {} steps", duration_text(static_cast<double>(plan.steps) * plan.seconds_per_step), plan.steps);
+  }
+  if (!c.time.empty()) fmt::print("; {:.0f} steps in {}", parse_duration(c.time) / plan.seconds_per_step, c.time);
+  fmt::print("\nlargest batch   {}\n", plan.largest_batch > 0 ? std::to_string(plan.largest_batch) : "none fits: use a smaller --size, --ngf or --ndf");
+  fmt::print("peak memory     {}, of {} that are available\n", bytes_text(plan.peak_bytes), bytes_text(plan.available_bytes));
+  for (const auto& [what, bytes] : plan.memory) fmt::print("  {:<36}{:>12}\n", what, bytes_text(bytes));
+  return 0;
+}
+
 }  // namespace
 
 void add_train(CLI::App& app, Outcome& outcome) {
@@ -119,7 +147,8 @@ void add_train(CLI::App& app, Outcome& outcome) {
                    examples({"pastiche train --data my-pictures --size 64 --time 30m", "pastiche train --resume runs/00003-dcgan-my-pictures"}));
   visit_options(arguments->config, AddFlag{*command, arguments->from_config_table});
   CLI::Option* config_file = command->add_option("--config", arguments->config_file, "TOML file of these options; flags go over it");
-  command->add_option("--resume", arguments->resume, "go on with this run folder; needs no other flag")->excludes(config_file)->option_text("RUN");
+  CLI::Option* resume = command->add_option("--resume", arguments->resume, "go on with this run folder; needs no other flag")->excludes(config_file)->option_text("RUN");
+  command->add_flag("--plan", arguments->plan, "say what this training would take in arithmetic, memory and time, and stop")->excludes(resume);
   command->callback([arguments, &outcome] {
     if (!arguments->resume.empty()) {
       for (const CLI::Option* option : arguments->from_config_table) {
@@ -128,7 +157,7 @@ void add_train(CLI::App& app, Outcome& outcome) {
         }
       }
     }
-    outcome.exit_code = run_train(*arguments);
+    outcome.exit_code = arguments->plan ? print_plan(*arguments) : run_train(*arguments);
   });
 }
 

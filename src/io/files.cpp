@@ -99,15 +99,19 @@ std::size_t utf8_length(std::string_view text) {
 
 }  // namespace
 
-void write_file_atomically(const fs::path& path, std::string_view text) {
+void write_file_atomically(const fs::path& path, std::span<const std::span<const std::byte>> parts) {
   // Another process may write the same path, so the temporary name is its own.
   const fs::path temporary = path.native() + fmt::format(".{}.tmp", ::getpid());
-  const std::string what = fmt::format("write {} bytes to", text.size());
+  std::size_t size = 0;
+  for (const auto& part : parts) size += part.size();
+  const std::string what = fmt::format("write {} bytes to", size);
   int error = 0;
   {
     const File file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
     if (!file) fail(what, path, errno);
-    error = write_all(file.get(), text);
+    for (const auto& part : parts) {
+      if (error == 0) error = write_all(file.get(), {reinterpret_cast<const char*>(part.data()), part.size()});
+    }
     if (error == 0 && ::fsync(file.get()) != 0) error = errno;
   }
   if (error == 0 && ::rename(temporary.c_str(), path.c_str()) != 0) error = errno;
@@ -119,7 +123,11 @@ void write_file_atomically(const fs::path& path, std::string_view text) {
 }
 
 void write_file_atomically(const fs::path& path, std::span<const std::byte> bytes) {
-  write_file_atomically(path, std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  write_file_atomically(path, std::span(&bytes, 1));
+}
+
+void write_file_atomically(const fs::path& path, std::string_view text) {
+  write_file_atomically(path, std::as_bytes(std::span(text)));
 }
 
 std::vector<std::byte> read_file(const fs::path& path, std::size_t max_bytes) {

@@ -239,7 +239,15 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path) {
   }
 }
 
-std::vector<std::byte> serialize_safetensors(const SafetensorsFile& file) {
+namespace {
+
+// What stands in a file, one after the other: its header, and its tensors in the order of the header.
+struct Parts {
+  std::string header;  // its length before it
+  std::vector<std::span<const std::byte>> all;
+};
+
+Parts parts_of(const SafetensorsFile& file) {
   const auto refuse = [](const SafeTensor& tensor, const std::string& why) {
     throw Error(ExitCode::failed, fmt::format("can't save tensor {}: {}", quote(tensor.name), why));
   };
@@ -281,13 +289,27 @@ std::vector<std::byte> serialize_safetensors(const SafetensorsFile& file) {
     throw Error(ExitCode::failed, fmt::format("can't save a header of {} bytes, only {}", header.size(), max_header));
   }
 
-  std::vector<std::byte> result;
-  result.reserve(8 + header.size() + size);
-  for (int i = 0; i < 8; ++i) result.push_back(static_cast<std::byte>(header.size() >> 8 * i));
-  const auto text = std::as_bytes(std::span(header));
-  result.insert(result.end(), text.begin(), text.end());
-  for (const SafeTensor* tensor : order) result.insert(result.end(), tensor->bytes.begin(), tensor->bytes.end());
+  Parts parts;
+  for (int i = 0; i < 8; ++i) parts.header.push_back(static_cast<char>(header.size() >> 8 * i));
+  parts.header += header;
+  for (const SafeTensor* tensor : order) parts.all.emplace_back(tensor->bytes);
+  return parts;
+}
+
+}  // namespace
+
+std::vector<std::byte> serialize_safetensors(const SafetensorsFile& file) {
+  const Parts parts = parts_of(file);
+  const auto header = std::as_bytes(std::span(parts.header));
+  std::vector<std::byte> result(header.begin(), header.end());
+  for (const auto& part : parts.all) result.insert(result.end(), part.begin(), part.end());
   return result;
+}
+
+void write_safetensors(const std::filesystem::path& path, const SafetensorsFile& file) {
+  Parts parts = parts_of(file);
+  parts.all.insert(parts.all.begin(), std::as_bytes(std::span(parts.header)));
+  write_file_atomically(path, parts.all);
 }
 
 }  // namespace pastiche

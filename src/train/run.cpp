@@ -10,13 +10,13 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <thread>
 
 #include "pastiche/checkpoint.h"
 #include "pastiche/data.h"
 #include "pastiche/files.h"
 #include "pastiche/report.h"
 #include "pastiche/train.h"
+#include "train/setup.h"
 
 namespace pastiche {
 namespace fs = std::filesystem;
@@ -53,41 +53,6 @@ class CatchSignals {
  private:
   struct sigaction before_int_ {}, before_term_ {};
 };
-
-// ---- the config, made definite ---------------------------------------------------------------------------------------
-
-std::array<std::uint8_t, 3> color_of(const std::string& hex) {
-  const auto value = static_cast<std::uint32_t>(std::stoul(hex, nullptr, 16));
-  return {static_cast<std::uint8_t>(value >> 16), static_cast<std::uint8_t>(value >> 8), static_cast<std::uint8_t>(value)};
-}
-
-std::unique_ptr<Dataset> open_data(TrainConfig& config) {
-  if (config.data.empty()) {
-    throw Error(ExitCode::usage, "train needs pictures to learn from: --data FOLDER (of PNG and JPEG) or --data FILE.idx.gz");
-  }
-  if (config.model == "article" && config.base > 0 && config.size == ImageSize{}) {
-    config.size = {4 * config.base, 4 * config.base};  // what that base makes
-  }
-  auto data = open_dataset(config.data, {.height = config.size.height, .width = config.size.width, .channels = config.channels,
-                                         .background = color_of(config.background), .strict = config.strict});
-  config.data = fs::absolute(config.data).lexically_normal().string();  // the run may be resumed from elsewhere
-  config.size = {data->height(), data->width()};
-  config.channels = data->channels();
-  if (config.batch > data->size()) {
-    throw Error(ExitCode::usage, fmt::format("--batch {} is more than the {} pictures in {}: use at most --batch {}", config.batch,
-                                             data->size(), quote(config.data), data->size()));
-  }
-  return data;
-}
-
-ModelConfig model_of(const TrainConfig& c) {
-  return {.name = c.model, .height = c.size.height, .width = c.size.width, .channels = c.channels, .nz = c.nz, .ngf = c.ngf,
-          .ndf = c.ndf, .base = c.base, .d_norm = c.d_norm, .dropout = c.dropout};
-}
-
-int threads_of(const TrainConfig& config) {
-  return config.threads > 0 ? config.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
 
 // ---- a run folder ----------------------------------------------------------------------------------------------------
 
@@ -138,7 +103,7 @@ class Run {
     std::iota(seeds.begin(), seeds.end(), 0);
     latents_ = sample_latents(seeds, config_.nz);
     limit_seconds_ = config_.time.empty() ? 0 : parse_duration(config_.time);
-    limit_steps_ = steps_limit();
+    limit_steps_ = steps_limit(config_, data_->size());
     if (resumed.empty()) {
       const std::string name = config_.name.empty() ? config_.model + "-" + data_->name() : config_.name;
       folder_ = create_run_folder(config_.out, name);
@@ -195,17 +160,6 @@ class Run {
   }
 
  private:
-  std::int64_t steps_limit() const {
-    std::int64_t limit = config_.steps;
-    const auto include = [&](double steps) {
-      const auto whole = static_cast<std::int64_t>(std::ceil(steps));
-      if (steps > 0) limit = limit == 0 ? whole : std::min(limit, whole);
-    };
-    include(config_.kimg * 1000 / config_.batch);
-    include(config_.epochs * static_cast<double>(data_->size()) / config_.batch);
-    return limit;
-  }
-
   // The tail of an out-of-memory message; a tenth is left to workspaces.
   std::string batch_that_fits() const {
     const std::size_t memory = backend_->available_bytes() + backend_->pool_stats().held_bytes;
@@ -240,25 +194,29 @@ class Run {
                      .images_per_second = 1e3 * config_.batch / smooth_ms_, .ms = smooth_ms_, .eta_seconds = std::max(0.0, eta)});
   }
 
-  // The checkpoint is the commit point: what follows it can be made again from it.
-  void snapshot(const char* status) {
-    const double now = elapsed();
+  void write_checkpoint(double seconds) {
     SafetensorsFile file;
     trainer_.save(file);
     const ordered_json json{{"format_version", file_format_version},
                             {"kind", "checkpoint"},
                             {"model", ordered_json::parse(model_config_to_json(model_of(config_)))},
                             {"step", position_.step},
-                            {"seconds", now},
+                            {"seconds", seconds},
                             {"threads", position_.threads},
                             {"backend", backend_->fingerprint()},
                             {"data_fingerprint", data_->fingerprint()}};
     file.metadata = {{"format", "pt"}, {"pastiche", json.dump()}};
-    write_file_atomically(folder_ / "ckpt" / (step_name(position_.step) + ".safetensors"), serialize_safetensors(file));
+    write_safetensors(folder_ / "ckpt" / (step_name(position_.step) + ".safetensors"), file);
+  }
+
+  // The checkpoint is the commit point: what follows it can be made again from it.
+  void snapshot(const char* status) {
+    const double now = elapsed();
+    write_checkpoint(now);
     write_file_atomically(folder_ / "samples" / (step_name(position_.step) + ".png"), encode_png(sample_grid()));
     const ModelCard card{.model = model_of(config_), .step = position_.step, .data = data_->name(),
                          .data_fingerprint = data_->fingerprint(), .seed = config_.seed};
-    write_file_atomically(folder_ / "model.safetensors", serialize_safetensors(generator_file(trainer_.averaged(), card)));
+    write_safetensors(folder_ / "model.safetensors", generator_file(trainer_.averaged(), card));
     const auto kept = checkpoints_in(folder_);
     for (std::size_t i = 0; i + static_cast<std::size_t>(config_.keep) < kept.size(); ++i) fs::remove(kept[i].second);
     write_run_json(status, "");

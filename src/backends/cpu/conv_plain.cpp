@@ -31,10 +31,9 @@ Tensor reverse_weights(OneDnn& dnn, const Tensor& w, const ConvShape& s) {
   return turned;
 }
 
-// Measured with AVX-512: up to so many channels on the side that is written, the scattered form beats a primitive, which
-// computes 16.
-bool is_thin(std::int64_t written, std::int64_t read, DType dtype) {
-  return written <= (dtype == DType::bf16 ? 3 : 6) && read >= 16;
+// A primitive computes 16 channels where fewer are written.
+bool is_thin(const ConvRules& rules, std::int64_t written, std::int64_t read, DType dtype) {
+  return written <= (dtype == DType::bf16 ? rules.scatter_bf16 : rules.scatter_f32) && read >= 16;
 }
 
 }  // namespace
@@ -57,7 +56,7 @@ void conv_data(OneDnn& dnn, const ConvShape& shape, const Target& to, const Sour
                const std::function<Tensor()>& weights) {
   const bool forward = shape.pass == Pass::forward, turn = can_reverse(shape);
   if (shape.groups == 1 && !shape.accumulate && (turn || !forward) &&
-      is_thin(forward ? shape.k : shape.c, forward ? shape.c : shape.k, shape.dtype)) {
+      is_thin(dnn.rules, forward ? shape.k : shape.c, forward ? shape.c : shape.k, shape.dtype)) {
     const Tensor plain = weights();
     if (forward) {
       conv_scatter(dnn, reversed(shape, Pass::dgrad), to, from, reverse_weights(dnn, plain, shape));

@@ -2,6 +2,7 @@
 // The backend for ordinary processors: oneDNN for convolution and GEMM, vectorised loops for the rest, bf16 where oneDNN has
 // it in this processor and through f32 elsewhere. The same thread count gives the same bits; the loops (not oneDNN) give
 // them for any thread count.
+#include "backends/cpu/conv_rules.h"
 #include "backends/host_memory.h"
 
 namespace pastiche {
@@ -10,7 +11,7 @@ class OneDnn;
 
 class CpuBackend final : public HostBackend {
  public:
-  explicit CpuBackend(int threads);  // 0: as many as there are cores
+  explicit CpuBackend(int threads, const ConvRules& rules = conv_rules);  // 0 threads: as many as there are cores
   ~CpuBackend() override;
 
   std::string_view name() const override { return "cpu"; }

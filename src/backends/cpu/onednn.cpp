@@ -124,8 +124,8 @@ void ConvPlan::run_wgrad(const void* x, const void* dy, float* dw) {
 }
 
 // ---- OneDnn ----------------------------------------------------------------------------------------------------------
-OneDnn::OneDnn(Backend& memory, int threads)
-    : memory(memory), threads(threads), engine(dnnl::engine::kind::cpu, 0), stream(engine) {
+OneDnn::OneDnn(Backend& memory, int threads, const ConvRules& rules)
+    : memory(memory), threads(threads), rules(rules), engine(dnnl::engine::kind::cpu, 0), stream(engine) {
   const std::string isa = instruction_set();
   has_avx512_ = has_bf16_ = isa.starts_with("avx512_core");
   has_amx_ = isa.ends_with("amx");
@@ -185,8 +185,8 @@ std::string OneDnn::instruction_set() const {
 }
 
 // ---- CpuBackend ------------------------------------------------------------------------------------------------------
-CpuBackend::CpuBackend(int threads)
-    : threads_(threads > 0 ? threads : omp_get_num_procs()), dnn_(std::make_unique<OneDnn>(*this, threads_)) {}
+CpuBackend::CpuBackend(int threads, const ConvRules& rules)
+    : threads_(threads > 0 ? threads : omp_get_num_procs()), dnn_(std::make_unique<OneDnn>(*this, threads_, rules)) {}
 
 CpuBackend::~CpuBackend() {
   dnn_.reset();
@@ -195,8 +195,13 @@ CpuBackend::~CpuBackend() {
 
 std::string CpuBackend::fingerprint() const {
   constexpr int algorithm_rules = 2;  // move it whenever a kernel may give other bits than before
-  return fmt::format("cpu {}, threads {}, oneDNN {}.{}.{}, rules {}", dnn_->instruction_set(), threads_, dnnl_version()->major,
-                     dnnl_version()->minor, dnnl_version()->patch, algorithm_rules);
+  const ConvRules& r = dnn_->rules;
+  std::string channels = fmt::format("{} {}", r.scatter_f32, r.scatter_bf16);
+  for (const auto& [forward, dgrad, wgrad] : {r.f32, r.f32_stride2, r.bf16, r.bf16_stride2}) {
+    channels += fmt::format(" {} {} {}", forward, dgrad, wgrad);
+  }
+  return fmt::format("cpu {}, threads {}, oneDNN {}.{}.{}, rules {} ({})", dnn_->instruction_set(), threads_, dnnl_version()->major,
+                     dnnl_version()->minor, dnnl_version()->patch, algorithm_rules, channels);
 }
 
 }  // namespace pastiche

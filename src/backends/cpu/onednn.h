@@ -8,6 +8,7 @@
 #include <string>
 #include <tuple>
 
+#include "backends/cpu/conv_rules.h"
 #include "backends/cpu/vectorise.h"
 #include "pastiche/backend.h"
 
@@ -80,7 +81,7 @@ struct KeptWeights {
 
 class OneDnn {
  public:
-  OneDnn(Backend& memory, int threads);
+  OneDnn(Backend& memory, int threads, const ConvRules& rules);
 
   // Holds the plans for one thread and sets its number of OpenMP threads, for the length of a kernel.
   class Use {
@@ -119,6 +120,7 @@ class OneDnn {
 
   Backend& memory;
   const int threads;
+  const ConvRules rules;
   dnnl::engine engine;
   dnnl::stream stream;
 

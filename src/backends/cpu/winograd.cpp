@@ -310,11 +310,13 @@ bool takes_winograd(const OneDnn& dnn, const ConvShape& s) {
   if (strided ? !are_three_of_phases(s.r, s.top) || !are_three_of_phases(s.s, s.left) : s.stride != 1 || s.r != 3 || s.s != 3) {
     return false;
   }
-  const ConvShape plain = strided ? of_phases(s) : s;
-  if (s.pass == Pass::dgrad && !can_reverse(plain)) return false;
-  // Measured. In bf16 a primitive multiplies at twice the rate, with AMX far above that.
-  if (s.dtype == DType::bf16 && (dnn.has_amx() || (strided && (s.pass != Pass::wgrad || s.c < 64)))) return false;
-  return plain.c >= 64 && plain.k >= 64;
+  if (s.pass == Pass::dgrad && !can_reverse(strided ? of_phases(s) : s)) return false;
+  const bool narrow = s.dtype == DType::bf16;
+  if (narrow && dnn.has_amx()) return false;  // which multiplies bf16 faster than any algorithm saves
+  const ConvRules& r = dnn.rules;
+  const ConvRules::Winograd& from = narrow ? (strided ? r.bf16_stride2 : r.bf16) : strided ? r.f32_stride2 : r.f32;
+  const int channels = s.pass == Pass::forward ? from.forward : s.pass == Pass::dgrad ? from.dgrad : from.wgrad;
+  return channels > 0 && std::min(s.c, s.k) >= channels;
 }
 
 void winograd_data(OneDnn& dnn, const ConvShape& shape, const Target& to, const Source& from, const Tensor& w,
