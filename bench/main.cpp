@@ -388,7 +388,7 @@ int run(int argc, char** argv) {
     return error.get_exit_code() == 0 ? app.exit(error) : throw Error(ExitCode::usage, error.what());
   }
   if (o.retune) {
-    retune(".", o.threads);
+    retune({.threads = o.threads, .repetitions = o.repetitions});
     return 0;
   }
   if (!o.profile) return measure(o, argv[0]);

@@ -205,7 +205,7 @@ TEST_F(BenchProgram, RetuneWritesNumbersAndNothingElse) {
     return std::regex_replace(text, std::regex("[0-9]+"), "0");
   };
   const std::string before = without_numbers();
-  const Finished f = run("bench --retune --threads 1");
+  const Finished f = run("bench --retune --threads 1 --repetitions 1");
   ASSERT_EQ(f.code, 0) << f.err;
   EXPECT_EQ(without_numbers(), before);
   EXPECT_NE(text_of(folder_ / rules).find(", 1 threads.\n"), std::string::npos);
