@@ -400,6 +400,7 @@ bench::Graph::Id normalized(bench::Graph& g, const Shape& shape, bench::Graph::I
 
 bool CudnnBackend::normalize(Tensor& y, const Tensor& x_form, const Tensor& mean, const Tensor& var, const Tensor& gamma,
                              const Tensor& beta, const NormAct& p) {
+  if (mean.shape().rank() != 1) return false;  // the graphs are those of a batch norm
   const Tensor x = map_of(x_form, p.from);
   const Shape shape = picture_shape(x.shape());
   const auto eps = static_cast<float>(p.eps);
@@ -418,6 +419,7 @@ bool CudnnBackend::normalize(Tensor& y, const Tensor& x_form, const Tensor& mean
 bool CudnnBackend::normalize_grad(Tensor& dx_form, Tensor& dgamma, Tensor& dbeta, const Tensor& dy, const Tensor& x_form,
                                   const Tensor& mean, const Tensor& var, const Tensor& gamma, const Tensor& beta,
                                   const NormAct& p) {
+  if (mean.shape().rank() != 1) return false;
   const Tensor x = map_of(x_form, p.from);
   const Shape shape = picture_shape(x.shape());
   const std::int64_t c = shape.last();
@@ -454,6 +456,10 @@ bool CudnnBackend::normalize_grad(Tensor& dx_form, Tensor& dgamma, Tensor& dbeta
                  gamma.raw()});
   if (done && !whole) CudaBackend::split_phases(dx_form, dx, p.from);
   return done;
+}
+
+void CudnnBackend::norm_stats(Tensor& mean, Tensor& var, const Tensor& x, const NormAct& p) {
+  CudaBackend::norm_stats(mean, var, held_form(x, p.from), held_form(p));
 }
 
 void CudnnBackend::norm_act(Tensor& y, const Tensor& x, const Tensor& mean, const Tensor& var, const Tensor& gamma,

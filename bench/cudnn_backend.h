@@ -34,6 +34,7 @@ class CudnnBackend final : public cuda::CudaBackend {
   void conv2d_dgrad(Tensor& dx, const Tensor& dy, const Tensor& w, const Conv& p) override;
   void conv2d_wgrad(Tensor& dw, const Tensor& x, const Tensor& dy, const Conv& p) override;
   void gemm(Tensor& y, const Tensor& a, const Tensor& b, const Gemm& p) override;
+  void norm_stats(Tensor& mean, Tensor& var, const Tensor& x, const NormAct& p) override;
   void norm_act(Tensor& y, const Tensor& x, const Tensor& mean, const Tensor& var, const Tensor& gamma, const Tensor& beta,
                 const NormAct& p) override;
   void norm_act_grad(Tensor& dx, Tensor& dgamma, Tensor& dbeta, const Tensor& dy, const Tensor& x, const Tensor& mean,

@@ -96,7 +96,7 @@ void CudaBackend::launch_bias_act(Tensor& y, const Tensor& x, const Tensor& bias
   if (y.elements() == 0) return;
   with_float(x.dtype(), [&]<class T>(T) {
     with_unit(x.shape().last(), [&]<int N>(std::integral_constant<int, N>) {
-      const ChannelWalk walk = map_walk(x.shape().rows(), x.shape().last() / N);
+      const ChannelWalk walk = map_walk(1, x.shape().rows(), x.shape().last() / N);
       PASTICHE_CUDA_CHECK(launch(bias_act_kernel<T, N>, {.stream = stream(), .blocks = walk.blocks(), .threads = walk_threads},
                                  y.mutable_data<T>(), x.data<T>(), bias.data<float>(), Activate(p.kind, p.slope), walk));
     });

@@ -110,7 +110,9 @@ struct ChannelWalk {
 };
 
 // For kernels without sums over rows.
-inline ChannelWalk map_walk(std::int64_t rows, std::int64_t units) { return ChannelWalk(1, rows, units, 4, 0x7fffffff); }
+inline ChannelWalk map_walk(std::int64_t outer, std::int64_t rows, std::int64_t units) {
+  return ChannelWalk(outer, rows, units, 4, 0x7fffffff);
+}
 
 // What one thread takes of it: of x[outer], the unit `unit` of the rows row, row + repeat, ... before `end`.
 struct ChannelPlace {

@@ -1,10 +1,12 @@
-// Batch normalisation: statistics, application with LeakyReLU, gradient, running statistics. The formulas stand in kernels.def.
+// Batch, instance and group normalisation: statistics, application with LeakyReLU, gradient, running statistics. The formulas
+// stand in kernels.def.
 // Policy: 256 threads a block; a thread keeps its four channels (one, where the number of channels is no multiple of four) and
 // goes through rows, reading and writing the phases of an upsampling convolution where they lie. Statistics: a mean and a sum of
 // squared deviations for each thread (Welford, "Note on a method for calculating corrected sums of squares and products", 1962),
 // joined in a tree within the block and in f64 over the blocks (Chan, Golub and LeVeque, "Updating formulae and a pairwise
 // algorithm for computing sample variances", 1979), so that nothing cancels where the mean is much greater than the deviation.
-// Other sums as in sums.cuh.
+// Other sums as in sums.cuh. Where each picture has statistics of its own, it is one of the `outer` of a walk, and what belongs to
+// a statistic is [outer, channels]; a group's comes of its channels' in a small kernel of its own.
 #include "backends/cuda/cuda.h"
 #include "elementwise.cuh"
 #include "sums.cuh"
@@ -12,14 +14,15 @@
 namespace pastiche::PASTICHE_TARGET {
 
 // ---- statistics ------------------------------------------------------------------------------------------------------
-// parts [2, chunks, channels]: mean, and sum of squared deviations from it
+// parts [2, outer, chunks, channels]: mean, and sum of squared deviations from it
 template <class T, int N>
-__global__ __launch_bounds__(walk_threads) void norm_stats_kernel(float* parts, const T* x, ChannelWalk walk) {
+__global__ __launch_bounds__(walk_threads) void norm_stats_kernel(float* parts, const T* x, ChannelWalk walk, PixelOrder order) {
   __shared__ float counts[walk_threads], means[N][walk_threads], squares[N][walk_threads];
   const ChannelPlace place(walk);
+  const std::int64_t first = place.outer * walk.rows;
   float count = 0, mean[N] = {}, square[N] = {};
   for (std::int64_t row = place.row; row < place.end; row += walk.repeat) {
-    const Vector<T, N> in = load_unit<N>(x + (row * walk.units + place.unit) * N);
+    const Vector<T, N> in = load_unit<N>(x + (order(first + row).x * walk.units + place.unit) * N);
     count += 1.0f;
     const float weight = 1.0f / count;
     for (int j = 0; j < N; ++j) {
@@ -56,18 +59,21 @@ __global__ __launch_bounds__(walk_threads) void norm_stats_kernel(float* parts, 
     m.at[j] = mean[j];
     s.at[j] = square[j];
   }
-  float* const at = parts + (place.chunk * walk.units + place.unit) * N;
+  float* const at = parts + ((place.outer * walk.chunks + place.chunk) * walk.units + place.unit) * N;
   store_unit(at, m);
-  store_unit(at + walk.chunks * walk.units * N, s);
+  store_unit(at + walk.outer * walk.chunks * walk.units * N, s);
 }
 
+// mean, var [outer, channels]
 __global__ __launch_bounds__(walk_threads) void norm_stats_parts_kernel(float* mean, float* var, const float* parts,
-                                                                        std::int64_t rows, std::int64_t rows_per_chunk,
-                                                                        std::int64_t chunks, std::int64_t channels, int width) {
+                                                                        std::int64_t outer, std::int64_t rows,
+                                                                        std::int64_t rows_per_chunk, std::int64_t chunks,
+                                                                        std::int64_t channels, int width) {
   const PartsPlace place(width);
-  const bool inside = place.channel < channels;
-  const float* const means = parts + place.channel;
-  const float* const squares = means + chunks * channels;
+  const bool inside = place.channel < outer * channels;
+  const std::int64_t o = place.channel / channels, c = place.channel - o * channels;
+  const float* const means = parts + o * chunks * channels + c;
+  const float* const squares = means + outer * chunks * channels;
   const auto count = [=](std::int64_t k) { return static_cast<double>(min(rows_per_chunk, rows - k * rows_per_chunk)); };
   const std::int64_t end = inside ? chunks : 0;
   double sum = 0;
@@ -84,23 +90,59 @@ __global__ __launch_bounds__(walk_threads) void norm_stats_parts_kernel(float* m
   var[place.channel] = static_cast<float>(square / static_cast<double>(rows));
 }
 
-void CudaBackend::launch_norm_stats(Tensor& mean, Tensor& var, const Tensor& x) {
-  const std::int64_t channels = mean.elements();
-  if (channels == 0) return;
-  const std::int64_t rows = x.elements() / channels;  // phases: four rows, in any order
+// From the statistics of each channel those of its group of neighbours, for each of them; a thread a channel.
+__global__ __launch_bounds__(map_threads) void norm_group_stats_kernel(float* mean, float* var, const float* means,
+                                                                       const float* vars, std::uint32_t channels,
+                                                                       Divider group) {
+  const std::uint32_t channel = blockIdx.x * map_threads + threadIdx.x;
+  if (channel >= channels) return;
+  const std::uint32_t members = group.divisor, first = group(channel) * members;
+  double average = 0, square = 0;
+  for (std::uint32_t c = first; c < first + members; ++c) average += static_cast<double>(means[c]);
+  average /= members;
+  for (std::uint32_t c = first; c < first + members; ++c) {
+    const double d = static_cast<double>(means[c]) - average;
+    square += static_cast<double>(vars[c]) + d * d;
+  }
+  mean[channel] = static_cast<float>(average);
+  var[channel] = static_cast<float>(square / members);
+}
+
+namespace {
+
+// How many pictures there are with statistics of their own: one, where there are those of [C].
+std::int64_t outer_of(const Tensor& stats) { return stats.shape().rank() == 1 ? 1 : stats.shape()[0]; }
+
+}  // namespace
+
+void CudaBackend::launch_norm_stats(Tensor& mean, Tensor& var, const Tensor& x, const NormAct& p) {
+  if (mean.elements() == 0) return;
+  const std::int64_t channels = mean.shape().last(), outer = outer_of(mean);
+  const std::int64_t rows = x.elements() / (outer * channels);  // phases: four rows, in any order
+  const PixelOrder order = outer > 1 && p.from == Phases::outer  // a picture is in four places
+                               ? PixelOrder(p.from, {outer, 2 * x.shape()[1], 2 * x.shape()[2], channels})
+                               : PixelOrder(Phases::none, {});
+  Tensor means = p.group == 1 ? mean : Tensor::empty(*this, mean.shape());
+  Tensor vars = p.group == 1 ? var : Tensor::empty(*this, var.shape());
   with_float(x.dtype(), [&]<class T>(T) {
     with_unit(channels, [&]<int N>(std::integral_constant<int, N>) {
-      const ChannelWalk walk = sum_walk(1, rows, channels / N);
-      Tensor parts = Tensor::empty(*this, {2, walk.chunks, channels});
+      const ChannelWalk walk = sum_walk(outer, rows, channels / N);
+      Tensor parts = Tensor::empty(*this, {2, outer, walk.chunks, channels});
       PASTICHE_CUDA_CHECK(launch(norm_stats_kernel<T, N>, {.stream = stream(), .blocks = walk.blocks(), .threads = walk_threads},
-                                 parts.mutable_data<float>(), x.data<T>(), walk));
-      const int width = parts_width(channels);
+                                 parts.mutable_data<float>(), x.data<T>(), walk, order));
+      const int width = parts_width(outer * channels);
       PASTICHE_CUDA_CHECK(launch(norm_stats_parts_kernel,
-                                 {.stream = stream(), .blocks = grid(ceil_div(channels, width)), .threads = walk_threads},
-                                 mean.mutable_data<float>(), var.mutable_data<float>(), parts.data<float>(), rows,
+                                 {.stream = stream(), .blocks = grid(ceil_div(outer * channels, width)), .threads = walk_threads},
+                                 means.mutable_data<float>(), vars.mutable_data<float>(), parts.data<float>(), outer, rows,
                                  walk.rows_per_chunk, walk.chunks, channels, width));
     });
   });
+  if (p.group == 1) return;
+  const std::uint32_t all = checked_index(mean.elements(), "statistics");
+  PASTICHE_CUDA_CHECK(launch(norm_group_stats_kernel,
+                             {.stream = stream(), .blocks = grid(ceil_div(all, map_threads)), .threads = map_threads},
+                             mean.mutable_data<float>(), var.mutable_data<float>(), means.data<float>(), vars.data<float>(), all,
+                             Divider(static_cast<std::uint32_t>(p.group))));
 }
 
 // ---- application -----------------------------------------------------------------------------------------------------
@@ -109,13 +151,14 @@ struct NormArguments {
   float eps, slope;
 };
 
-// What N channels of it come to.
+// What N channels of it come to, at a place of a walk.
 template <int N> struct NormChannels {
-  __device__ NormChannels(const NormArguments& p, std::int64_t channel) {
-    mean = load_unit<N>(p.mean + channel);
+  __device__ NormChannels(const NormArguments& p, const ChannelWalk& walk, const ChannelPlace& place) {
+    const std::int64_t statistic = (place.outer * walk.units + place.unit) * N, channel = place.unit * N;
+    mean = load_unit<N>(p.mean + statistic);
     beta = load_unit<N>(p.beta + channel);
     scale = load_unit<N>(p.gamma + channel);
-    const Vector<float, N> var = load_unit<N>(p.var + channel);
+    const Vector<float, N> var = load_unit<N>(p.var + statistic);
     for (int j = 0; j < N; ++j) scale.at[j] /= sqrtf(var.at[j] + p.eps);
   }
   // Before the activation; d is x - mean.
@@ -129,9 +172,10 @@ __global__ __launch_bounds__(walk_threads) void norm_act_kernel(T* y, const T* x
                                                                 PixelOrder order) {
   const ChannelPlace place(walk);
   if (place.row >= place.end) return;
-  const NormChannels<N> norm(p, place.unit * N);
+  const NormChannels<N> norm(p, walk, place);
+  const std::int64_t first = place.outer * walk.rows;
   for (std::int64_t row = place.row; row < place.end; row += walk.repeat) {
-    const PixelOrder::Pixel at = order(row);
+    const PixelOrder::Pixel at = order(first + row);
     const Vector<T, N> in = load_unit<N>(x + (at.x * walk.units + place.unit) * N);
     Vector<T, N> out;
     for (int j = 0; j < N; ++j) {
@@ -153,11 +197,11 @@ NormArguments norm_arguments(const Tensor& mean, const Tensor& var, const Tensor
 
 void CudaBackend::launch_norm_act(Tensor& y, const Tensor& x, const Tensor& mean, const Tensor& var, const Tensor& gamma,
                                   const Tensor& beta, const NormAct& p) {
-  const std::int64_t channels = mean.elements();
+  const std::int64_t channels = mean.shape().last(), outer = outer_of(mean);
   if (y.elements() == 0) return;
   with_float(x.dtype(), [&]<class T>(T) {
     with_unit(channels, [&]<int N>(std::integral_constant<int, N>) {
-      const ChannelWalk walk = map_walk(y.shape().rows(), channels / N);
+      const ChannelWalk walk = map_walk(outer, y.shape().rows() / outer, channels / N);
       PASTICHE_CUDA_CHECK(launch(norm_act_kernel<T, N>, {.stream = stream(), .blocks = walk.blocks(), .threads = walk_threads},
                                  y.mutable_data<T>(), x.data<T>(), norm_arguments(mean, var, gamma, beta, p), walk,
                                  PixelOrder(p.from, y.shape())));
@@ -166,17 +210,19 @@ void CudaBackend::launch_norm_act(Tensor& y, const Tensor& x, const Tensor& mean
 }
 
 // ---- gradient --------------------------------------------------------------------------------------------------------
-// With d = x - mean and r = 1 / sqrt(var + eps), h = d r: sums of g and g d, then dx = s g - s avg(g) - d s r^2 avg(g d).
-// parts [2, chunks, channels]
+// With d = x - mean, r = 1 / sqrt(var + eps) and s = gamma r, h = d r: sums of g and g d, then
+// dx = s g - avg(s g) - d r^2 avg(s g d).
+// parts [2, outer, chunks, channels]
 template <class T, int N>
 __global__ __launch_bounds__(walk_threads) void norm_act_grad_sums_kernel(float* parts, const T* dy, const T* x, NormArguments p,
                                                                           ChannelWalk walk, PixelOrder order) {
   const ChannelPlace place(walk);
   float sums[2 * N] = {};
   if (place.row < place.end) {
-    const NormChannels<N> norm(p, place.unit * N);
+    const NormChannels<N> norm(p, walk, place);
+    const std::int64_t first = place.outer * walk.rows;
     for (std::int64_t row = place.row; row < place.end; row += walk.repeat) {
-      const PixelOrder::Pixel at = order(row);
+      const PixelOrder::Pixel at = order(first + row);
       const Vector<T, N> in = load_unit<N>(x + (at.x * walk.units + place.unit) * N);
       const Vector<T, N> gradient = load_unit<N>(dy + (at.y * walk.units + place.unit) * N);
       for (int j = 0; j < N; ++j) {
@@ -194,33 +240,37 @@ __global__ __launch_bounds__(walk_threads) void norm_act_grad_sums_kernel(float*
     g.at[j] = sums[j];
     gd.at[j] = sums[N + j];
   }
-  float* const at = parts + (place.chunk * walk.units + place.unit) * N;
+  float* const at = parts + ((place.outer * walk.chunks + place.chunk) * walk.units + place.unit) * N;
   store_unit(at, g);
-  store_unit(at + walk.chunks * walk.units * N, gd);
+  store_unit(at + walk.outer * walk.chunks * walk.units * N, gd);
 }
 
-// affine [2, channels]: dx = s g + affine[1] d + affine[0]
+// affine [2, outer, channels]: dx = s g + affine[1] d + affine[0], where `count` elements share a statistic and there are no
+// groups; dgamma, dbeta [outer, channels]
 __global__ __launch_bounds__(walk_threads) void norm_act_grad_parts_kernel(float* dgamma, float* dbeta, float* affine,
                                                                            const float* parts, NormArguments p,
-                                                                           std::int64_t rows, std::int64_t chunks,
-                                                                           std::int64_t channels, int width) {
+                                                                           std::int64_t outer, std::int64_t count,
+                                                                           std::int64_t chunks, std::int64_t channels, int width) {
   const PartsPlace place(width);
-  const bool inside = place.channel < channels;
+  const std::int64_t all = outer * channels, o = place.channel / channels, c = place.channel - o * channels;
+  const bool inside = place.channel < all;
+  const float* const of_g = parts + o * chunks * channels + c;
+  const float* const of_gd = of_g + all * chunks;
   const std::int64_t end = inside ? chunks : 0;
   double sum_g = 0, sum_gd = 0;
   for (std::int64_t k = place.lane; k < end; k += place.lanes) {
-    sum_g += static_cast<double>(parts[k * channels + place.channel]);
-    sum_gd += static_cast<double>(parts[(chunks + k) * channels + place.channel]);
+    sum_g += static_cast<double>(of_g[k * channels]);
+    sum_gd += static_cast<double>(of_gd[k * channels]);
   }
   sum_g = sum_over_lanes(sum_g, width);
   sum_gd = sum_over_lanes(sum_gd, width);
   if (!inside || place.lane != 0) return;
   const double r = 1.0 / sqrt(static_cast<double>(p.var[place.channel]) + static_cast<double>(p.eps));
-  const double s = static_cast<double>(p.gamma[place.channel]) * r / static_cast<double>(rows);
+  const double s = static_cast<double>(p.gamma[c]) * r / static_cast<double>(count);
   dbeta[place.channel] = static_cast<float>(sum_g);
   dgamma[place.channel] = static_cast<float>(sum_gd * r);
   affine[place.channel] = static_cast<float>(-s * sum_g);
-  affine[channels + place.channel] = static_cast<float>(-s * r * r * sum_gd);
+  affine[all + place.channel] = static_cast<float>(-s * r * r * sum_gd);
 }
 
 template <class T, int N>
@@ -228,11 +278,13 @@ __global__ __launch_bounds__(walk_threads) void norm_act_grad_kernel(T* dx, cons
                                                                      NormArguments p, ChannelWalk walk, PixelOrder order) {
   const ChannelPlace place(walk);
   if (place.row >= place.end) return;
-  const NormChannels<N> norm(p, place.unit * N);
-  const Vector<float, N> constant = load_unit<N>(affine + place.unit * N);
-  const Vector<float, N> linear = load_unit<N>(affine + (walk.units + place.unit) * N);
+  const NormChannels<N> norm(p, walk, place);
+  const std::int64_t first = place.outer * walk.rows;
+  const std::int64_t statistic = (place.outer * walk.units + place.unit) * N;
+  const Vector<float, N> constant = load_unit<N>(affine + statistic);
+  const Vector<float, N> linear = load_unit<N>(affine + walk.outer * walk.units * N + statistic);
   for (std::int64_t row = place.row; row < place.end; row += walk.repeat) {
-    const PixelOrder::Pixel at = order(row);
+    const PixelOrder::Pixel at = order(first + row);
     const std::int64_t at_x = (at.x * walk.units + place.unit) * N;
     const Vector<T, N> in = load_unit<N>(x + at_x);
     const Vector<T, N> gradient = load_unit<N>(dy + (at.y * walk.units + place.unit) * N);
@@ -249,24 +301,35 @@ __global__ __launch_bounds__(walk_threads) void norm_act_grad_kernel(T* dx, cons
 void CudaBackend::launch_norm_act_grad(Tensor& dx, Tensor& dgamma, Tensor& dbeta, const Tensor& dy, const Tensor& x,
                                        const Tensor& mean, const Tensor& var, const Tensor& gamma, const Tensor& beta,
                                        const NormAct& p) {
-  const std::int64_t channels = mean.elements();
-  if (channels == 0) return;
-  const std::int64_t rows = dy.shape().rows();
+  if (mean.elements() == 0) return;
+  const std::int64_t channels = mean.shape().last(), outer = outer_of(mean), rows = dy.shape().rows() / outer;
   const NormArguments arguments = norm_arguments(mean, var, gamma, beta, p);
   const PixelOrder order(p.from, dy.shape());
-  Tensor affine = Tensor::empty(*this, {2, channels});
+  Tensor affine = Tensor::empty(*this, {2, outer, channels});
+  Tensor dgammas = outer == 1 ? dgamma : Tensor::empty(*this, {outer, channels});
+  Tensor dbetas = outer == 1 ? dbeta : Tensor::empty(*this, {outer, channels});
   with_float(x.dtype(), [&]<class T>(T) {
     with_unit(channels, [&]<int N>(std::integral_constant<int, N>) {
-      const ChannelWalk walk = sum_walk(1, rows, channels / N), apply = map_walk(rows, channels / N);
-      Tensor parts = Tensor::empty(*this, {2, walk.chunks, channels});
+      const ChannelWalk walk = sum_walk(outer, rows, channels / N), apply = map_walk(outer, rows, channels / N);
+      Tensor parts = Tensor::empty(*this, {2, outer, walk.chunks, channels});
       PASTICHE_CUDA_CHECK(launch(norm_act_grad_sums_kernel<T, N>,
                                  {.stream = stream(), .blocks = walk.blocks(), .threads = walk_threads},
                                  parts.mutable_data<float>(), dy.data<T>(), x.data<T>(), arguments, walk, order));
-      const int width = parts_width(channels);
+      const int width = parts_width(outer * channels);
       PASTICHE_CUDA_CHECK(launch(norm_act_grad_parts_kernel,
-                                 {.stream = stream(), .blocks = grid(ceil_div(channels, width)), .threads = walk_threads},
-                                 dgamma.mutable_data<float>(), dbeta.mutable_data<float>(), affine.mutable_data<float>(),
-                                 parts.data<float>(), arguments, rows, walk.chunks, channels, width));
+                                 {.stream = stream(), .blocks = grid(ceil_div(outer * channels, width)), .threads = walk_threads},
+                                 dgammas.mutable_data<float>(), dbetas.mutable_data<float>(), affine.mutable_data<float>(),
+                                 parts.data<float>(), arguments, outer, rows * p.group, walk.chunks, channels, width));
+      if (outer > 1) {
+        finish_sums(stream(), dgamma, dgammas.data<float>(), 1, outer, channels);
+        finish_sums(stream(), dbeta, dbetas.data<float>(), 1, outer, channels);
+      }
+      if (p.group > 1) {
+        const std::int64_t groups = affine.elements() / p.group;
+        Tensor sums = Tensor::empty(*this, {groups}), spread = affine.reshaped({groups, p.group});
+        launch_sum(sums, spread, 1);
+        launch_broadcast(spread, sums, 1);
+      }
       PASTICHE_CUDA_CHECK(launch(norm_act_grad_kernel<T, N>,
                                  {.stream = stream(), .blocks = apply.blocks(), .threads = walk_threads}, dx.mutable_data<T>(),
                                  dy.data<T>(), x.data<T>(), affine.data<float>(), arguments, apply, order));

@@ -75,13 +75,26 @@ const ErrorCase error_cases[] = {
     {"batch_stats", [](Backend& b) { batch_stats(zeros(b, {2, 2, 2, 6}), 4); },
      {"batch_stats", "[2,2,2,6]", "4 channels"}},
     {"norm_act", [](Backend& b) {
-       const BatchStats stats{zeros(b, {3}).value(), zeros(b, {3}).value()};
+       const NormStats stats{zeros(b, {3}).value(), zeros(b, {3}).value()};
        norm_act(zeros(b, {2, 2, 2, 3}), stats, zeros(b, {3}), zeros(b, {4}), {});
      }, {"norm_act", "[2,2,2,3]", "[3]", "[4]"}},
     {"norm_act_phases", [](Backend& b) {
-       const BatchStats stats{zeros(b, {8}).value(), zeros(b, {8}).value()};
+       const NormStats stats{zeros(b, {8}).value(), zeros(b, {8}).value()};
        norm_act(zeros(b, {2, 2, 2, 8}), stats, zeros(b, {8}), zeros(b, {8}), {.from = Phases::inner});
      }, {"norm_act", "[2,2,2,8]", "[2]", "[8]"}},
+    {"group_stats", [](Backend& b) { group_stats(zeros(b, {2, 2, 2, 6}), {.group = 4}); },
+     {"group_stats", "[2,2,2,6]", "groups of 4"}},
+    {"group_stats_rank", [](Backend& b) { group_stats(zeros(b, {6}), {}); }, {"group_stats", "[6]", "[N,...,C]"}},
+    {"group_stats_phases", [](Backend& b) { group_stats(zeros(b, {4, 6}), {.from = Phases::outer}); },
+     {"group_stats", "[4,6]", "rank 4"}},
+    {"norm_act_pictures", [](Backend& b) {
+       const NormStats stats{zeros(b, {3, 4}).value(), zeros(b, {3, 4}).value()};
+       norm_act(zeros(b, {2, 2, 2, 4}), stats, zeros(b, {4}), zeros(b, {4}), {});
+     }, {"norm_act", "[2,2,2,4]", "[2,4]", "[3,4]"}},
+    {"norm_act_groups_of_a_batch", [](Backend& b) {
+       const NormStats stats{zeros(b, {4}).value(), zeros(b, {4}).value()};
+       norm_act(zeros(b, {2, 2, 2, 4}), stats, zeros(b, {4}), zeros(b, {4}), {.group = 2});
+     }, {"norm_act", "groups of 2", "[4]"}},
     {"bias_act", [](Backend& b) { bias_act(zeros(b, {2, 5}), zeros(b, {4}), {}); },
      {"bias_act", "[2,5]", "[4]", "[5]"}},
     {"bias_act_slope", [](Backend& b) {

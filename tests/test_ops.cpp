@@ -311,7 +311,7 @@ TEST(OpTableItself, EveryOpHasTwentyRows) {
   ASSERT_TRUE(file);
   int declared = 0;
   for (std::string line; std::getline(file, line);) {
-    if (!line.starts_with("Var ") && !line.starts_with("BatchStats ")) continue;
+    if (!line.starts_with("Var ") && !line.starts_with("NormStats ")) continue;
     const std::size_t begin = line.find(' ') + 1;
     const std::string op = line.substr(begin, line.find('(') - begin);
     ++declared;

@@ -115,6 +115,15 @@ void run_the_rest(Backend& backend, DType dtype) {
     v.value();
   }
   for (const Transpose a : {Transpose::no, Transpose::yes}) {
+  const Tensor per_channel = Tensor::full(backend, {64}, 0.5);
+  for (const std::int64_t group : {1, 4}) {
+    const NormAct p{.slope = 0.2, .group = group};
+    const NormStats stats = group_stats(x, p);
+    norm_act(x, stats, per_channel, per_channel, p);
+    Tensor dx = Tensor::empty(backend, x.shape(), dtype);
+    Tensor dgamma = Tensor::empty(backend, {64}), dbeta = Tensor::empty(backend, {64});
+    backend.norm_act_grad(dx, dgamma, dbeta, y.value(), x.value(), stats.mean, stats.var, per_channel, per_channel, p);
+  }
     for (const Transpose b : {Transpose::no, Transpose::yes}) gemm(make({256, 256}), make({256, 256}), {.a = a, .b = b});
   }
   Tensor bytes = Tensor::empty(backend, x.shape(), DType::u8);

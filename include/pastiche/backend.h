@@ -55,6 +55,7 @@ struct NormAct {
   double eps = 1e-5;
   double slope = 1;  // 1: no activation
   Phases from = Phases::none;
+  std::int64_t group = 1;  // neighbouring channels that have their statistics in common, where each picture has its own
 };
 
 struct RunningStats {

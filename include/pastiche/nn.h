@@ -159,4 +159,36 @@ class BatchNorm {
   Parameter& running_var_;
 };
 
+struct GroupNormOptions {
+  std::int64_t channels;
+  std::int64_t groups;  // divides channels
+  double eps = 1e-5;
+  bool affine = true;  // has a weight and a bias
+};
+
+// Group norm and the LeakyReLU that follows it (slope 1: none). It has no running statistics: evaluated as it is trained.
+class GroupNorm {
+ public:
+  GroupNorm(Parameters& parameters, const std::string& name, const GroupNormOptions& options);
+  Var operator()(const Var& x, double slope, Phases from = Phases::none) const;
+
+ private:
+  GroupNormOptions options_;
+  Parameter *weight_ = nullptr, *bias_ = nullptr;
+  Tensor ones_, zeros_;  // in their place, where there are none
+};
+
+struct InstanceNormOptions {
+  std::int64_t channels;
+  double eps = 1e-5;
+  bool affine = false;
+};
+
+// As PyTorch's InstanceNorm2d, without running statistics as there.
+class InstanceNorm : public GroupNorm {
+ public:
+  InstanceNorm(Parameters& parameters, const std::string& name, const InstanceNormOptions& o)
+      : GroupNorm(parameters, name, {.channels = o.channels, .groups = o.channels, .eps = o.eps, .affine = o.affine}) {}
+};
+
 }  // namespace pastiche

@@ -56,14 +56,17 @@ Var conv2d_wgrad(const Var& x, const Var& dy, const Conv& p, const Shape& w);   
 Var conv_transpose2d(const Var& x, const Var& w, const Conv& p, std::int64_t output_padding = 0);
 
 // ---- norm ------------------------------------------------------------------------------------------------------------
-struct BatchStats {
-  Tensor mean, var;  // [C], biased variance
+struct NormStats {
+  Tensor mean, var;  // [C], or [N,C] where each picture has its own; biased variance
 };
-BatchStats batch_stats(const Var& x, std::int64_t channels);
-// Batch norm by the statistics of x itself, then LeakyReLU. gamma and beta are [C]. x in the form p.from, y spatial.
-Var norm_act(const Var& x, const BatchStats& stats, const Var& gamma, const Var& beta, const NormAct& p);
+NormStats batch_stats(const Var& x, std::int64_t channels);  // [C]: Ioffe and Szegedy, 2015
+// [N,C]: instance norm (Ulyanov et al., 2016) where p.group is 1, group norm (Wu and He, 2018) of groups of p.group channels.
+// x [N,...,C], or in the form p.from.
+NormStats group_stats(const Var& x, const NormAct& p);
+// The norm by the statistics of x itself, then LeakyReLU. gamma and beta are [C]. x in the form p.from, y spatial.
+Var norm_act(const Var& x, const NormStats& stats, const Var& gamma, const Var& beta, const NormAct& p);
 // The same by given statistics, which are constants.
-Var norm_act_fixed(const Var& x, const BatchStats& stats, const Var& gamma, const Var& beta, const NormAct& p);
+Var norm_act_fixed(const Var& x, const NormStats& stats, const Var& gamma, const Var& beta, const NormAct& p);
 
 // ---- activation ------------------------------------------------------------------------------------------------------
 Var leaky_relu(const Var& x, double slope);

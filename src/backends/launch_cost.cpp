@@ -64,7 +64,10 @@ void LaunchCosting::add(const Gemm& p) {
   flop_ = 2.0 * static_cast<double>(tensors_[0].elements()) * static_cast<double>(tensors_[1][p.a == Transpose::yes ? 0 : 1]);
 }
 
-void LaunchCosting::add(const NormAct& p) { rest_ += phases_name(p.from); }
+void LaunchCosting::add(const NormAct& p) {
+  rest_ += phases_name(p.from);
+  if (p.group != 1) rest_ += fmt::format(" group {}", p.group);
+}
 
 void LaunchCosting::add(Phases p) { rest_ += phases_name(p); }
 

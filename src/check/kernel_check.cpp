@@ -188,6 +188,11 @@ void call_ops(Backend& backend, DType dtype) {
     run(shape, [&](const Var& x) { return div(x - tanh(x), positive(x) * x); });
     run(shape, [](const Var& x) { return leaky_relu(x, 0.2); });
     run(shape, [](const Var& x) { return upsample(x, 2); });
+    for (const std::int64_t group : {std::int64_t{1}, shape[3] == 9 ? 3 : shape[3] / 4}) {
+      const NormAct p{.slope = 0.2, .group = group};
+      const Var gamma = run.random_parameter({shape[3]}), beta = run.random_parameter({shape[3]});
+      run(shape, [&](const Var& x) { return norm_act(x, group_stats(x, p), gamma, beta, p); });
+    }
     run(shape, [](const Var& x) { return concat(std::vector<Var>{slice(x, 1, 1, 3), slice(x, 1, 0, 2)}, 1); });
     for (int axis = 0; axis < 4; ++axis) run(shape, [axis](const Var& x) { return sum(x, axis); });
     Tensor bytes = Tensor::empty(backend, shape, DType::u8);

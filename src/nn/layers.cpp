@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "pastiche/nn.h"
 
 namespace pastiche {
@@ -66,12 +68,32 @@ Var BatchNorm::operator()(const Var& x, double slope, const Pass& pass, Phases f
   if (pass.mode == Mode::eval) {
     return norm_act_fixed(x, {running_mean_.value, running_var_.value}, gamma_.var(), beta_.var(), p);
   }
-  const BatchStats stats = batch_stats(x, options_.channels);
+  const NormStats stats = batch_stats(x, options_.channels);
   const double count = static_cast<double>(x.shape().elements() / options_.channels);
   const bool unbiased = options_.running_var == BatchNormOptions::RunningVar::unbiased && count > 1;
   x.backend().update_running_stats(running_mean_.value, running_var_.value, stats.mean, stats.var,
                                    {.momentum = options_.momentum, .var_scale = unbiased ? count / (count - 1) : 1.0});
   return norm_act(x, stats, gamma_.var(), beta_.var(), p);
+}
+
+GroupNorm::GroupNorm(Parameters& parameters, const std::string& name, const GroupNormOptions& o) : options_(o) {
+  if (o.groups < 1 || o.channels % o.groups != 0) {
+    throw Error(ExitCode::failed, fmt::format("{}: {} channels in {} groups", name, o.channels, o.groups));
+  }
+  const Shape shape{o.channels};
+  if (o.affine) {
+    weight_ = &parameters.add(name + ".weight", shape, Init::constant(1), TorchLayout::same(shape));
+    bias_ = add_bias(parameters, name, o.channels, Bias::yes);
+  } else {
+    ones_ = Tensor::full(parameters.backend(), shape, 1, parameters.dtype());
+    zeros_ = Tensor::full(parameters.backend(), shape, 0, parameters.dtype());
+  }
+}
+
+Var GroupNorm::operator()(const Var& x, double slope, Phases from) const {
+  const NormAct p{.eps = options_.eps, .slope = slope, .from = from, .group = options_.channels / options_.groups};
+  const NormStats stats = group_stats(x, p);
+  return options_.affine ? norm_act(x, stats, weight_->var(), bias_->var(), p) : norm_act(x, stats, ones_, zeros_, p);
 }
 
 }  // namespace pastiche
