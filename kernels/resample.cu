@@ -1,9 +1,12 @@
-// Nearest-neighbour upsampling, its adjoint, and the phases of an upsampling convolution. The formulas stand in kernels.def.
+// Nearest-neighbour upsampling and padding, their adjoints, and the phases of an upsampling convolution. The formulas stand in
+// kernels.def.
 // Policy: what only moves elements is copy_runs (arith.cu), told in the order that goes through both sides in whole lines. The
 // adjoint of upsampling: 256 threads a block, four channels of one pixel a thread (one, where the number of channels is no
 // multiple of four), its block of dy added up line by line in f32. Where a pixel is less than a sector of 32 bytes, the loads of
-// neighbouring pixels share sectors: the first fetches them, the next finds them in L1.
+// neighbouring pixels share sectors: the first fetches them, the next finds them in L1. Padding and its adjoint: the same threads;
+// a pixel of dx is the sum, in f32, of the places of dy that show it, line by line.
 #include "backends/cuda/cuda.h"
+#include "backends/pad_axis.h"
 #include "copy.cuh"
 #include "indexing.cuh"
 
@@ -47,13 +50,13 @@ void CudaBackend::launch_split_phases(Tensor& y, const Tensor& x, Phases to) {
 }
 
 // ---- the adjoint of upsample -----------------------------------------------------------------------------------------
-constexpr int adjoint_threads = 256;
+constexpr int pixel_threads = 256;
 
 // dx [lines, width, channels] in units of N
 template <class T, int N>
-__global__ __launch_bounds__(adjoint_threads) void upsample_grad_kernel(T* dx, const T* dy, std::uint32_t units, Divider channels,
+__global__ __launch_bounds__(pixel_threads) void upsample_grad_kernel(T* dx, const T* dy, std::uint32_t units, Divider channels,
                                                                         Divider width, int factor) {
-  const std::uint32_t unit = blockIdx.x * adjoint_threads + threadIdx.x;
+  const std::uint32_t unit = blockIdx.x * pixel_threads + threadIdx.x;
   if (unit >= units) return;
   const std::uint32_t pixel = channels(unit), c = unit - pixel * channels.divisor;
   const std::uint32_t line = width(pixel), w = pixel - line * width.divisor;
@@ -79,10 +82,84 @@ void CudaBackend::launch_upsample_grad(Tensor& dx, const Tensor& dy, std::int64_
       const std::uint32_t units = checked_index(dx.elements() / N, "units of a gradient");
       PASTICHE_CUDA_CHECK(launch(upsample_grad_kernel<T, N>,
                                  {.stream = stream(),
-                                  .blocks = grid(ceil_div(units, adjoint_threads)),
-                                  .threads = adjoint_threads},
+                                  .blocks = grid(ceil_div(units, pixel_threads)),
+                                  .threads = pixel_threads},
                                  dx.mutable_data<T>(), dy.data<T>(), units, Divider(static_cast<std::uint32_t>(shape[3] / N)),
                                  Divider(static_cast<std::uint32_t>(shape[2])), static_cast<int>(factor)));
+    });
+  });
+}
+
+// ---- padding ---------------------------------------------------------------------------------------------------------
+// Which pixel a thread has, of pictures [N,H,W,C] in units of some of the channels.
+struct PixelUnits {
+  explicit PixelUnits(const Shape& shape, int unit)
+      : units(checked_index(shape.elements() / unit, "units of a picture")),
+        channels(static_cast<std::uint32_t>(shape[3] / unit)),
+        width(static_cast<std::uint32_t>(shape[2])),
+        height(static_cast<std::uint32_t>(shape[1])) {}
+  dim3 blocks() const { return grid(ceil_div(units, pixel_threads)); }
+
+  struct Place {
+    std::int64_t n, h, w, c;
+  };
+  __device__ Place operator()(std::uint32_t unit) const {
+    const std::uint32_t pixel = channels(unit), line = width(pixel), n = height(line);
+    return {n, line - n * height.divisor, pixel - line * width.divisor, unit - pixel * channels.divisor};
+  }
+
+  std::uint32_t units;
+  Divider channels, width, height;
+};
+
+template <class T, int N>
+__global__ __launch_bounds__(pixel_threads) void pad_kernel(T* y, const T* x, PixelUnits place, PadAxis down, PadAxis across) {
+  const std::uint32_t unit = blockIdx.x * pixel_threads + threadIdx.x;
+  if (unit >= place.units) return;
+  const PixelUnits::Place at = place(unit);
+  const std::int64_t pixel = (at.n * down.extent + down.source(at.h)) * across.extent + across.source(at.w);
+  store_unit(y + std::int64_t{unit} * N, load_unit<N>(x + (pixel * place.channels.divisor + at.c) * N));
+}
+
+template <class T, int N>
+__global__ __launch_bounds__(pixel_threads) void pad_grad_kernel(T* dx, const T* dy, PixelUnits place, PadAxis down,
+                                                                   PadAxis across) {
+  const std::uint32_t unit = blockIdx.x * pixel_threads + threadIdx.x;
+  if (unit >= place.units) return;
+  const PixelUnits::Place at = place(unit);
+  float sums[N] = {};
+  down.each_place(at.h, [&](std::int64_t h) {
+    across.each_place(at.w, [&](std::int64_t w) {
+      const std::int64_t pixel = (at.n * down.padded() + h) * across.padded() + w;
+      const Vector<T, N> v = load_unit<N>(dy + (pixel * place.channels.divisor + at.c) * N);
+      for (int j = 0; j < N; ++j) sums[j] += to_float(v.at[j]);
+    });
+  });
+  Vector<T, N> out;
+  for (int j = 0; j < N; ++j) out.at[j] = from_float<T>(sums[j]);
+  store_unit(dx + std::int64_t{unit} * N, out);
+}
+
+void CudaBackend::launch_pad(Tensor& y, const Tensor& x, const Pad& p) {
+  if (y.elements() == 0) return;
+  with_float(x.dtype(), [&]<class T>(T) {
+    with_unit(x.shape()[3], [&]<int N>(std::integral_constant<int, N>) {
+      const PixelUnits place(y.shape(), N);
+      PASTICHE_CUDA_CHECK(launch(pad_kernel<T, N>, {.stream = stream(), .blocks = place.blocks(), .threads = pixel_threads},
+                                 y.mutable_data<T>(), x.data<T>(), place, vertical(p, x.shape()[1]),
+                                 horizontal(p, x.shape()[2])));
+    });
+  });
+}
+
+void CudaBackend::launch_pad_grad(Tensor& dx, const Tensor& dy, const Pad& p) {
+  if (dx.elements() == 0) return;
+  with_float(dx.dtype(), [&]<class T>(T) {
+    with_unit(dx.shape()[3], [&]<int N>(std::integral_constant<int, N>) {
+      const PixelUnits place(dx.shape(), N);
+      PASTICHE_CUDA_CHECK(launch(pad_grad_kernel<T, N>,
+                                 {.stream = stream(), .blocks = place.blocks(), .threads = pixel_threads}, dx.mutable_data<T>(),
+                                 dy.data<T>(), place, vertical(p, dx.shape()[1]), horizontal(p, dx.shape()[2])));
     });
   });
 }

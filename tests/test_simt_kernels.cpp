@@ -111,10 +111,10 @@ void run_the_rest(Backend& backend, DType dtype) {
                        tanh_grad(x, y), sigmoid_grad(x, y), leaky_relu(x, 0.2), leaky_relu_grad(x, y, 0.2), upsample(x, 2),
                        upsample_grad(x, 2), join_phases(x, Phases::inner), join_phases(x, Phases::outer), split_phases(x, Phases::inner),
                        split_phases(x, Phases::outer), slice(x, 1, 4, 8), unslice(x, 1, 4, 32), concat(std::vector<Var>{x, y}, 3),
-                       channel_sum(x), sum(x, 0), channel_broadcast(make({64}), x.shape()), cast(x, DType::f32), cast(x, DType::bf16)}) {
+                       channel_sum(x), sum(x, 0), channel_broadcast(make({64}), x.shape()), cast(x, DType::f32), cast(x, DType::bf16),
+                       pad(x, {.top = 3, .bottom = 3, .left = 3, .right = 3}), pad_grad(x, {.top = 1, .bottom = 1, .left = 1, .right = 1})}) {
     v.value();
   }
-  for (const Transpose a : {Transpose::no, Transpose::yes}) {
   const Tensor per_channel = Tensor::full(backend, {64}, 0.5);
   for (const std::int64_t group : {1, 4}) {
     const NormAct p{.slope = 0.2, .group = group};
@@ -124,6 +124,7 @@ void run_the_rest(Backend& backend, DType dtype) {
     Tensor dgamma = Tensor::empty(backend, {64}), dbeta = Tensor::empty(backend, {64});
     backend.norm_act_grad(dx, dgamma, dbeta, y.value(), x.value(), stats.mean, stats.var, per_channel, per_channel, p);
   }
+  for (const Transpose a : {Transpose::no, Transpose::yes}) {
     for (const Transpose b : {Transpose::no, Transpose::yes}) gemm(make({256, 256}), make({256, 256}), {.a = a, .b = b});
   }
   Tensor bytes = Tensor::empty(backend, x.shape(), DType::u8);

@@ -58,6 +58,12 @@ struct NormAct {
   std::int64_t group = 1;  // neighbouring channels that have their statistics in common, where each picture has its own
 };
 
+// Pixels around a picture, which repeat it: mirrored at its outermost pixels, or those pixels again.
+struct Pad {
+  std::int64_t top = 0, bottom = 0, left = 0, right = 0;
+  enum class Mode : std::uint8_t { reflect, replicate } mode = Mode::reflect;
+};
+
 struct RunningStats {
   double momentum;       // PyTorch's sense: the weight of the new value
   double var_scale = 1;  // n / (n - 1) where the running variance is the unbiased one

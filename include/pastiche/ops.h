@@ -81,6 +81,8 @@ Var bias_act(const Var& x, const Var& bias, const Activation& p);  // bias [C]
 // ---- resample --------------------------------------------------------------------------------------------------------
 Var upsample(const Var& x, std::int64_t factor);        // [N,H,W,C] -> [N,factor H,factor W,C]
 Var upsample_grad(const Var& dy, std::int64_t factor);  // its adjoint
+Var pad(const Var& x, const Pad& p);                    // [N,H,W,C] -> [N,top + H + bottom,left + W + right,C]
+Var pad_grad(const Var& dy, const Pad& p);              // its adjoint
 Var join_phases(const Var& x, Phases from);             // -> [N,2H,2W,K]
 Var split_phases(const Var& x, Phases to);              // [N,2H,2W,K] ->
 

@@ -188,6 +188,8 @@ void call_ops(Backend& backend, DType dtype) {
     run(shape, [&](const Var& x) { return div(x - tanh(x), positive(x) * x); });
     run(shape, [](const Var& x) { return leaky_relu(x, 0.2); });
     run(shape, [](const Var& x) { return upsample(x, 2); });
+    for (const Pad::Mode mode : {Pad::Mode::reflect, Pad::Mode::replicate})
+      run(shape, [mode](const Var& x) { return pad(x, {.top = 1, .bottom = 2, .left = 3, .right = 1, .mode = mode}); });
     for (const std::int64_t group : {std::int64_t{1}, shape[3] == 9 ? 3 : shape[3] / 4}) {
       const NormAct p{.slope = 0.2, .group = group};
       const Var gamma = run.random_parameter({shape[3]}), beta = run.random_parameter({shape[3]});

@@ -1,6 +1,21 @@
+#include <algorithm>
+
 #include "ops/check.h"
 
 namespace pastiche {
+namespace {
+
+void check(std::string_view op, const Pad& p, const Shape& picture) {
+  const bool reflect = p.mode == Pad::Mode::reflect;
+  const auto fits = [&](std::int64_t before, std::int64_t after, std::int64_t extent) {
+    return before >= 0 && after >= 0 && extent > 0 && (!reflect || std::max(before, after) < extent);
+  };
+  require(fits(p.top, p.bottom, picture[1]) && fits(p.left, p.right, picture[2]), op,
+          "top {}, bottom {}, left {}, right {} around {}, expected at least 0{}", p.top, p.bottom, p.left, p.right, picture.str(),
+          reflect ? ", and to reflect less than its height and width" : ", and a picture that is not empty");
+}
+
+}  // namespace
 
 Var upsample(const Var& x, std::int64_t factor) {
   require_rank("upsample", "x", x.shape(), 4);
@@ -18,6 +33,25 @@ Var upsample_grad(const Var& dy, std::int64_t factor) {
   Tensor dx = empty_as(dy, shape.with(1, shape[1] / factor).with(2, shape[2] / factor));
   dy.backend().upsample_grad(dx, dy.value(), factor);
   return record("upsample_grad", dx, {dy}, [factor](const Var& ddx, Needs) -> Grads { return {upsample(ddx, factor)}; });
+}
+
+Var pad(const Var& x, const Pad& p) {
+  const Shape& shape = x.shape();
+  require_rank("pad", "x", shape, 4);
+  check("pad", p, shape);
+  Tensor y = empty_as(x, shape.with(1, p.top + shape[1] + p.bottom).with(2, p.left + shape[2] + p.right));
+  x.backend().pad(y, x.value(), p);
+  return record("pad", y, {x}, [p](const Var& dy, Needs) -> Grads { return {pad_grad(dy, p)}; });
+}
+
+Var pad_grad(const Var& dy, const Pad& p) {
+  const Shape& shape = dy.shape();
+  require_rank("pad_grad", "dy", shape, 4);
+  const Shape picture = shape.with(1, shape[1] - p.top - p.bottom).with(2, shape[2] - p.left - p.right);
+  check("pad_grad", p, picture);
+  Tensor dx = empty_as(dy, picture);
+  dy.backend().pad_grad(dx, dy.value(), p);
+  return record("pad_grad", dx, {dy}, [p](const Var& ddx, Needs) -> Grads { return {pad(ddx, p)}; });
 }
 
 Var join_phases(const Var& x, Phases from) {

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "backends/reference/array.h"
 #include "backends/reference/reference.h"
 
@@ -28,6 +30,21 @@ template <class F> void for_each_phase(const Shape& picture, Phases form, F f) {
           const std::int64_t outer = (((phase * batch + n) * height + y / 2) * width + x / 2) * channels + k;
           f(form == Phases::inner ? inner : outer, ((n * 2 * height + y) * 2 * width + x) * channels + k);
         }
+}
+
+// Calls f(offset in the picture, offset in the padded one) for every value of the padded one.
+template <class F> void for_each_padded(const Shape& picture, const Pad& p, F f) {
+  const auto source = [&](std::int64_t i, std::int64_t extent) {
+    if (p.mode == Pad::Mode::replicate) return std::clamp<std::int64_t>(i, 0, extent - 1);
+    return i < 0 ? -i : i < extent ? i : 2 * (extent - 1) - i;
+  };
+  const std::int64_t height = p.top + picture[1] + p.bottom, width = p.left + picture[2] + p.right, channels = picture[3];
+  for (std::int64_t n = 0; n < picture[0]; ++n)
+    for (std::int64_t h = 0; h < height; ++h)
+      for (std::int64_t w = 0; w < width; ++w)
+        for (std::int64_t c = 0; c < channels; ++c)
+          f(((n * picture[1] + source(h - p.top, picture[1])) * picture[2] + source(w - p.left, picture[2])) * channels + c,
+            ((n * height + h) * width + w) * channels + c);
 }
 
 }  // namespace
@@ -80,6 +97,18 @@ void ReferenceBackend::upsample(Tensor& y, const Tensor& x, std::int64_t factor)
 }
 void ReferenceBackend::upsample_grad(Tensor& dx, const Tensor& dy, std::int64_t factor) {
   store(dx, reference::upsample_grad(load(dy), factor));
+}
+void ReferenceBackend::pad(Tensor& y, const Tensor& x, const Pad& p) {
+  const reference::Array in = load(x);
+  reference::Array out(y.shape());
+  reference::for_each_padded(in.shape, p, [&](std::int64_t picture, std::int64_t padded) { out[padded] = in[picture]; });
+  store(y, out);
+}
+void ReferenceBackend::pad_grad(Tensor& dx, const Tensor& dy, const Pad& p) {
+  const reference::Array in = load(dy);
+  reference::Array out(dx.shape());
+  reference::for_each_padded(out.shape, p, [&](std::int64_t picture, std::int64_t padded) { out[picture] += in[padded]; });
+  store(dx, out);
 }
 void ReferenceBackend::join_phases(Tensor& y, const Tensor& x, Phases from) {
   store(y, reference::join_phases(load(x), from));
