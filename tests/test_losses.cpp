@@ -1,0 +1,69 @@
+// Losses and their gradients against values that were worked out by hand.
+#include <gtest/gtest.h>
+
+#include "op_cases.h"
+#include "pastiche/losses.h"
+
+namespace pastiche {
+namespace {
+
+using Numbers = std::vector<double>;
+
+// A loss of two tensors, its value, and its gradients by both; empty where it does not depend on one.
+struct LossCase {
+  const char* name;
+  Var (*loss)(const Var& a, const Var& b);
+  Numbers a, b;
+  double value;
+  Numbers by_a, by_b;
+};
+
+template <AdversarialLoss kind> Var of_d(const Var& real, const Var& fake) { return discriminator_loss(real, fake, kind); }
+template <AdversarialLoss kind> Var of_g(const Var&, const Var& fake) { return generator_loss(fake, kind); }
+
+const double log2 = 0.6931471805599453;  // bce at a logit of 0
+
+const LossCase cases[] = {
+    {"bce D", of_d<AdversarialLoss::bce>, {0, 0}, {0, 0}, 2 * log2, {-0.25, -0.25}, {0.25, 0.25}},
+    {"bce G", of_g<AdversarialLoss::bce>, {1, 1}, {0, 0}, log2, {}, {-0.25, -0.25}},
+    // ((0.5 - 1)^2 + (3 - 1)^2) / 2 + (0.25^2 + 1^2) / 2; 2 (x - target) / 2
+    {"lsgan D", of_d<AdversarialLoss::lsgan>, {0.5, 3}, {0.25, -1}, 2.125 + 0.53125, {-0.5, 2}, {0.25, -1}},
+    {"lsgan G", of_g<AdversarialLoss::lsgan>, {1, 1}, {0.25, -1}, (0.5625 + 4) / 2, {}, {-0.75, -2}},
+    // max(0, 1 - x): 0.5, 0, 3, 0; max(0, 1 + x): 1.25, 0, 3, 0
+    {"hinge D", of_d<AdversarialLoss::hinge>, {0.5, 3, -2, 2}, {0.25, -1.5, 2, -4}, 3.5 / 4 + 4.25 / 4, {-0.25, 0, -0.25, 0},
+     {0.25, 0, 0.25, 0}},
+    {"hinge G", of_g<AdversarialLoss::hinge>, {1, 1, 1, 1}, {0.25, -1.5, 2, -4}, 3.25 / 4, {}, {-0.25, -0.25, -0.25, -0.25}},
+    {"l1", l1_loss, {1, -2, 0.5, 3}, {0.5, 1, 1, 3.25}, (0.5 + 3 + 0.5 + 0.25) / 4, {0.25, -0.25, -0.25, -0.25},
+     {-0.25, 0.25, 0.25, 0.25}},
+};
+
+TEST(Losses, AreWhatTheFormulasSay) {
+  const auto backend = make_backend("cpu");
+  for (const LossCase& c : cases) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      Tape tape;
+      const Recording recording(&tape);
+      const auto make = [&](const Numbers& numbers) {
+        const std::vector<float> narrow(numbers.begin(), numbers.end());
+        const Shape shape{static_cast<std::int64_t>(numbers.size() / 2), 1, 2, 1};
+        return tape.leaf(cast(Tensor::from_host(*backend, shape, narrow.data()), dtype).value());
+      };
+      const Var a = make(c.a), b = make(c.b), loss = c.loss(a, b);
+      EXPECT_EQ(loss.shape(), Shape{}) << c.name;
+      EXPECT_EQ(loss.dtype(), DType::f32) << c.name;
+      EXPECT_NEAR(host_values(loss.value())[0], c.value, 1e-6) << c.name;
+      const std::vector<Var> gradients = grad(loss, {a, b});
+      const auto expect = [&](const Var& gradient, Numbers expected, const char* by) {
+        expected.resize(c.a.size());
+        const Numbers got = host_values(gradient.value());
+        for (std::size_t i = 0; i < got.size(); ++i)
+          EXPECT_NEAR(got[i], expected[i], 1e-7) << c.name << " by " << by << " " << i;
+      };
+      expect(gradients[0], c.by_a, "a");
+      expect(gradients[1], c.by_b, "b");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pastiche
