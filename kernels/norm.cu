@@ -5,8 +5,8 @@
 // squared deviations for each thread (Welford, "Note on a method for calculating corrected sums of squares and products", 1962),
 // joined in a tree within the block and in f64 over the blocks (Chan, Golub and LeVeque, "Updating formulae and a pairwise
 // algorithm for computing sample variances", 1979), so that nothing cancels where the mean is much greater than the deviation.
-// Other sums as in sums.cuh. Where each picture has statistics of its own, it is one of the `outer` of a walk, and what belongs to
-// a statistic is [outer, channels]; a group's comes of its channels' in a small kernel of its own.
+// Other sums as in sums.cuh. Where each picture has statistics of its own, it is one of the `outer` of a walk, and what belongs
+// to a statistic is [outer, channels]; a group's come of its channels', in a small kernel.
 #include "backends/cuda/cuda.h"
 #include "elementwise.cuh"
 #include "sums.cuh"
@@ -21,8 +21,8 @@ __global__ __launch_bounds__(walk_threads) void norm_stats_kernel(float* parts, 
   const ChannelPlace place(walk);
   const std::int64_t first = place.outer * walk.rows;
   float count = 0, mean[N] = {}, square[N] = {};
-  for (std::int64_t row = place.row; row < place.end; row += walk.repeat) {
-    const Vector<T, N> in = load_unit<N>(x + (order(first + row).x * walk.units + place.unit) * N);
+  for (std::int64_t row = first + place.row; row < first + place.end; row += walk.repeat) {
+    const Vector<T, N> in = load_unit<N>(x + (order(row).x * walk.units + place.unit) * N);
     count += 1.0f;
     const float weight = 1.0f / count;
     for (int j = 0; j < N; ++j) {
@@ -90,22 +90,24 @@ __global__ __launch_bounds__(walk_threads) void norm_stats_parts_kernel(float* m
   var[place.channel] = static_cast<float>(square / static_cast<double>(rows));
 }
 
-// From the statistics of each channel those of its group of neighbours, for each of them; a thread a channel.
-__global__ __launch_bounds__(map_threads) void norm_group_stats_kernel(float* mean, float* var, const float* means,
-                                                                       const float* vars, std::uint32_t channels,
-                                                                       Divider group) {
-  const std::uint32_t channel = blockIdx.x * map_threads + threadIdx.x;
-  if (channel >= channels) return;
-  const std::uint32_t members = group.divisor, first = group(channel) * members;
-  double average = 0, square = 0;
-  for (std::uint32_t c = first; c < first + members; ++c) average += static_cast<double>(means[c]);
-  average /= members;
-  for (std::uint32_t c = first; c < first + members; ++c) {
+// From the statistics of each channel those of its group of neighbours, for each of them; a warp a group.
+__global__ __launch_bounds__(walk_threads) void norm_group_stats_kernel(float* mean, float* var, const float* means,
+                                                                        const float* vars, std::int64_t groups,
+                                                                        std::int64_t members) {
+  const std::int64_t group = (std::int64_t{blockIdx.x} * walk_threads + threadIdx.x) / warp_size;
+  const std::int64_t begin = group * members + threadIdx.x % warp_size, end = group < groups ? (group + 1) * members : 0;
+  double sum = 0, square = 0;
+  for (std::int64_t c = begin; c < end; c += warp_size) sum += static_cast<double>(means[c]);
+  const double average = warp_sum(sum) / static_cast<double>(members);
+  for (std::int64_t c = begin; c < end; c += warp_size) {
     const double d = static_cast<double>(means[c]) - average;
     square += static_cast<double>(vars[c]) + d * d;
   }
-  mean[channel] = static_cast<float>(average);
-  var[channel] = static_cast<float>(square / members);
+  square = warp_sum(square) / static_cast<double>(members);
+  for (std::int64_t c = begin; c < end; c += warp_size) {
+    mean[c] = static_cast<float>(average);
+    var[c] = static_cast<float>(square);
+  }
 }
 
 namespace {
@@ -138,11 +140,13 @@ void CudaBackend::launch_norm_stats(Tensor& mean, Tensor& var, const Tensor& x, 
     });
   });
   if (p.group == 1) return;
-  const std::uint32_t all = checked_index(mean.elements(), "statistics");
+  const std::int64_t groups = mean.elements() / p.group;
   PASTICHE_CUDA_CHECK(launch(norm_group_stats_kernel,
-                             {.stream = stream(), .blocks = grid(ceil_div(all, map_threads)), .threads = map_threads},
-                             mean.mutable_data<float>(), var.mutable_data<float>(), means.data<float>(), vars.data<float>(), all,
-                             Divider(static_cast<std::uint32_t>(p.group))));
+                             {.stream = stream(),
+                              .blocks = grid(ceil_div(groups * warp_size, walk_threads)),
+                              .threads = walk_threads},
+                             mean.mutable_data<float>(), var.mutable_data<float>(), means.data<float>(), vars.data<float>(),
+                             groups, p.group));
 }
 
 // ---- application -----------------------------------------------------------------------------------------------------
@@ -151,10 +155,9 @@ struct NormArguments {
   float eps, slope;
 };
 
-// What N channels of it come to, at a place of a walk.
+// What N channels of it come to.
 template <int N> struct NormChannels {
-  __device__ NormChannels(const NormArguments& p, const ChannelWalk& walk, const ChannelPlace& place) {
-    const std::int64_t statistic = (place.outer * walk.units + place.unit) * N, channel = place.unit * N;
+  __device__ NormChannels(const NormArguments& p, std::int64_t statistic, std::int64_t channel) {
     mean = load_unit<N>(p.mean + statistic);
     beta = load_unit<N>(p.beta + channel);
     scale = load_unit<N>(p.gamma + channel);
@@ -172,10 +175,10 @@ __global__ __launch_bounds__(walk_threads) void norm_act_kernel(T* y, const T* x
                                                                 PixelOrder order) {
   const ChannelPlace place(walk);
   if (place.row >= place.end) return;
-  const NormChannels<N> norm(p, walk, place);
+  const NormChannels<N> norm(p, (place.outer * walk.units + place.unit) * N, place.unit * N);
   const std::int64_t first = place.outer * walk.rows;
-  for (std::int64_t row = place.row; row < place.end; row += walk.repeat) {
-    const PixelOrder::Pixel at = order(first + row);
+  for (std::int64_t row = first + place.row; row < first + place.end; row += walk.repeat) {
+    const PixelOrder::Pixel at = order(row);
     const Vector<T, N> in = load_unit<N>(x + (at.x * walk.units + place.unit) * N);
     Vector<T, N> out;
     for (int j = 0; j < N; ++j) {
@@ -219,10 +222,10 @@ __global__ __launch_bounds__(walk_threads) void norm_act_grad_sums_kernel(float*
   const ChannelPlace place(walk);
   float sums[2 * N] = {};
   if (place.row < place.end) {
-    const NormChannels<N> norm(p, walk, place);
+    const NormChannels<N> norm(p, (place.outer * walk.units + place.unit) * N, place.unit * N);
     const std::int64_t first = place.outer * walk.rows;
-    for (std::int64_t row = place.row; row < place.end; row += walk.repeat) {
-      const PixelOrder::Pixel at = order(first + row);
+    for (std::int64_t row = first + place.row; row < first + place.end; row += walk.repeat) {
+      const PixelOrder::Pixel at = order(row);
       const Vector<T, N> in = load_unit<N>(x + (at.x * walk.units + place.unit) * N);
       const Vector<T, N> gradient = load_unit<N>(dy + (at.y * walk.units + place.unit) * N);
       for (int j = 0; j < N; ++j) {
@@ -278,13 +281,12 @@ __global__ __launch_bounds__(walk_threads) void norm_act_grad_kernel(T* dx, cons
                                                                      NormArguments p, ChannelWalk walk, PixelOrder order) {
   const ChannelPlace place(walk);
   if (place.row >= place.end) return;
-  const NormChannels<N> norm(p, walk, place);
-  const std::int64_t first = place.outer * walk.rows;
-  const std::int64_t statistic = (place.outer * walk.units + place.unit) * N;
+  const std::int64_t statistic = (place.outer * walk.units + place.unit) * N, first = place.outer * walk.rows;
+  const NormChannels<N> norm(p, statistic, place.unit * N);
   const Vector<float, N> constant = load_unit<N>(affine + statistic);
   const Vector<float, N> linear = load_unit<N>(affine + walk.outer * walk.units * N + statistic);
-  for (std::int64_t row = place.row; row < place.end; row += walk.repeat) {
-    const PixelOrder::Pixel at = order(first + row);
+  for (std::int64_t row = first + place.row; row < first + place.end; row += walk.repeat) {
+    const PixelOrder::Pixel at = order(row);
     const std::int64_t at_x = (at.x * walk.units + place.unit) * N;
     const Vector<T, N> in = load_unit<N>(x + at_x);
     const Vector<T, N> gradient = load_unit<N>(dy + (at.y * walk.units + place.unit) * N);
