@@ -188,6 +188,11 @@ TEST_F(BenchProgram, MeasuresWritesJsonAndTables) {
   EXPECT_EQ(run("bench compare a.json a.json").code, 0);
 }
 
+TEST_F(BenchProgram, StepIsAlternatingOrJoint) {
+  EXPECT_NE(run("bench step --device cpu --model dcgan --size 28 --dry-run").out.find("dcgan-28 batch 4/step"), std::string::npos);
+  EXPECT_NE(run("bench step --device cpu --model dcgan --size 28 --step joint --dry-run").out.find("dcgan-28 batch 4 joint/step"), std::string::npos);
+}
+
 TEST_F(BenchProgram, ProfilesAStepByKernel) {
   const Finished f = run("bench step --device cpu --model dcgan --size 12 --ngf 2 --ndf 2 --batch 2 --threads 1 --profile");
   ASSERT_EQ(f.code, 0) << f.err;
