@@ -89,7 +89,7 @@ TEST(PtxCoverage, EveryKernelOfOurs) {
   train_a_little(DType::bf16);
   ptx_runtime::use_plain_form();
   std::ofstream table(PASTICHE_PTX_TABLES "/ptx_coverage.tsv");
-  table << "kernel\tinstructions\trun\tshare\treason\n";
+  table << "file\tkernel\tinstructions\trun\tshare\treason\n";
   std::uint64_t executed = 0;
   for (const Kernel* kernel : ptx_runtime::checked_kernels()) {
     const std::string name = simt_runtime::demangle(kernel->name);
@@ -100,11 +100,11 @@ TEST(PtxCoverage, EveryKernelOfOurs) {
     const std::string short_name = simt_runtime::function_name(reinterpret_cast<const void*>(kernel->run));
     const auto excuse = std::find_if(std::begin(excuses), std::end(excuses), [&](const Excuse& e) { return short_name.starts_with(e.kernel); });
     const bool excused = share < 0.95 && excuse != std::end(excuses);
-    table << fmt::format("{}\t{}\t{}\t{:.1f}%\t{}\n", short_name, c.all, c.ran, 100 * share, excused ? excuse->reason : "");
-    for (const auto& [line, count] : c.missed) table << fmt::format("\t{}\tnot run\t{}\n", count, line);
+    table << fmt::format("{}\t{}\t{}\t{}\t{:.1f}%\t{}\n", kernel->module->name, short_name, c.all, c.ran, 100 * share, excused ? excuse->reason : "");
+    for (const auto& [line, count] : c.missed) table << fmt::format("\t\t{}\tnot run\t{}\n", count, line);
     EXPECT_GE(share, excused ? excuse->share : 0.95) << short_name << ": " << c.ran << " of " << c.all;
   }
-  table << fmt::format("all\t{}\tinstructions of threads\n", executed);
+  table << fmt::format("all\t\t{}\tinstructions of threads\n", executed);
 }
 
 }  // namespace

@@ -88,17 +88,23 @@ std::vector<OpCase> tile_rows() {
   const auto add_row = [&](const char* op, const Shape& x, const Shape& w, std::function<Outputs(const OpRun&)> run) {
     rows.push_back({.op = op, .detail = "tile", .inputs = {{x}, {w, Values::any, Role::parameter}}, .run = std::move(run)});
   };
-  for (const std::int64_t outputs : {66, 68}) {
-    const std::int64_t inputs = outputs - 52;
-    add_row("conv2d", {1, 12, 11, inputs}, {outputs, 3, 3, inputs}, [](const OpRun& r) { return conv2d(r[0], r[1], {.pad = 1}); });
-    for (const bool ta : {false, true}) {
-      for (const bool tb : {false, true}) {
-        const Gemm p{.a = Transpose{ta}, .b = Transpose{tb}};
-        const std::int64_t k = outputs - 48;
-        add_row("gemm", ta ? Shape{k, outputs} : Shape{outputs, k}, tb ? Shape{outputs, k} : Shape{k, outputs},
-                [=](const OpRun& r) { return gemm(r[0], r[1], p); });
-      }
+  const auto conv_row = [&](const Shape& x, std::int64_t outputs) {
+    add_row("conv2d", x, {outputs, 3, 3, x[3]}, [](const OpRun& r) { return conv2d(r[0], r[1], {.pad = 1}); });
+  };
+  const auto gemm_row = [&](std::int64_t m, std::int64_t n, std::int64_t k, bool ta, bool tb) {
+    const Gemm p{.a = Transpose{ta}, .b = Transpose{tb}};
+    add_row("gemm", ta ? Shape{k, m} : Shape{m, k}, tb ? Shape{n, k} : Shape{k, n}, [=](const OpRun& r) { return gemm(r[0], r[1], p); });
+  };
+  conv_row({1, 12, 11, 14}, 66);
+  conv_row({1, 12, 11, 16}, 68);
+  conv_row({2, 17, 16, 4}, 68);
+  for (const bool ta : {false, true}) {
+    for (const bool tb : {false, true}) {
+      gemm_row(66, 66, 18, ta, tb);
+      gemm_row(68, 68, 20, ta, tb);
+      gemm_row(516, 68, 20, ta, tb);
     }
+    gemm_row(68, 66, 20, ta, true);
   }
   return rows;
 }
