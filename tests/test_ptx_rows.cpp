@@ -85,15 +85,14 @@ std::size_t lost_nans(const Results& got, const Results& expected) {
 
 std::vector<OpCase> tile_rows() {
   std::vector<OpCase> rows;
-  const auto add_row = [&](const char* op, const Shape& x, const Shape& w, std::function<Outputs(const OpRun&)> run) {
-    rows.push_back({.op = op, .detail = "tile", .inputs = {{x}, {w, Values::any, Role::parameter}}, .run = std::move(run)});
-  };
   const auto conv_row = [&](const Shape& x, std::int64_t outputs) {
-    add_row("conv2d", x, {outputs, 3, 3, x[3]}, [](const OpRun& r) { return conv2d(r[0], r[1], {.pad = 1}); });
+    rows.push_back({.op = "conv2d", .detail = "tile", .inputs = {{x}, {{outputs, 3, 3, x[3]}, Values::any, Role::parameter}},
+                    .run = [](const OpRun& r) { return conv2d(r[0], r[1], {.pad = 1}); }});
   };
   const auto gemm_row = [&](std::int64_t m, std::int64_t n, std::int64_t k, bool ta, bool tb) {
     const Gemm p{.a = Transpose{ta}, .b = Transpose{tb}};
-    add_row("gemm", ta ? Shape{k, m} : Shape{m, k}, tb ? Shape{n, k} : Shape{k, n}, [=](const OpRun& r) { return gemm(r[0], r[1], p); });
+    rows.push_back({.op = "gemm", .detail = "tile", .inputs = {{ta ? Shape{k, m} : Shape{m, k}}, {tb ? Shape{n, k} : Shape{k, n}}},
+                    .run = [=](const OpRun& r) { return gemm(r[0], r[1], p); }});
   };
   conv_row({1, 12, 11, 14}, 66);
   conv_row({1, 12, 11, 16}, 68);
