@@ -45,7 +45,7 @@ inline void add_bench_options(CLI::App& app, BenchOptions& o) {
   app.add_option("what", o.what, "ops: the op table; layers: every launch of the models' training steps; step: the steps; generate: a batch of pictures; all "
                                 "where none is named")
       ->check(CLI::IsMember({"ops", "layers", "step", "generate"}))->option_text("ops|layers|step|generate ...");
-  app.add_option("--device", o.device, "auto, cuda, cpu, simt, reference, or several between commas; cuda brings cuDNN's columns along")
+  app.add_option("--device", o.device, "auto, cuda, cpu, simt, ptx, reference, or several between commas; cuda brings cuDNN's columns along")
       ->option_text("[auto]");
   app.add_option("--filter", o.filter, "only rows whose name (--dry-run lists them) matches this regular expression")->option_text("REGEX");
   app.add_option("--model", o.model, "article or dcgan alone")->option_text("MODEL")->check(CLI::IsMember({"article", "dcgan"}));
