@@ -33,10 +33,17 @@ struct Place {
   Change change;
 };
 
+// Barriers, waits and fragments are few, and each of them matters.
+constexpr bool is_rare(Change change) {
+  return change == Change::no_barrier || change == Change::early_wait || change == Change::swapped_fragments;
+}
+
 // Of the checked form: whether the instruction of this number can be changed, which costs a comparison wherever it runs
 // (CMakeLists.txt).
 #ifdef PASTICHE_PTX_ONE_CHANGE_IN
-constexpr bool can_change(std::uint32_t place) { return (place * 2654435761u >> 16) % PASTICHE_PTX_ONE_CHANGE_IN == 0; }
+constexpr bool can_change(std::uint32_t place, Change change) {
+  return is_rare(change) || (place * 2654435761u >> 16) % PASTICHE_PTX_ONE_CHANGE_IN == 0;
+}
 #endif
 
 // A file of PTX, in one form.

@@ -33,7 +33,7 @@ using simt_runtime::Wait;
 inline namespace checked {
 #define PTX_FORM ".checked"
 #define PTX_COUNT(n) ++counters[n]
-#define PTX_CHANGED(n) (can_change(n) && changed == (n))
+#define PTX_CHANGED(n) (can_change(n, places[n].change) && changed == (n))
 #else
 inline namespace plain {
 #define PTX_FORM ".plain"
