@@ -118,11 +118,10 @@ class FolderDataset final : public Dataset {
     size_ = static_cast<std::int64_t>(kept);
     if (skipped_.empty() || (!options_.strict && kept > 0 && 2 * kept >= found)) return;
     throw Error(ExitCode::bad_data,
-                fmt::format("{} of {} pictures in {} can't be used, expected {}; the first is {}: {}; 'pastiche data "
-                            "check' lists all",
+                fmt::format("{} of {} pictures in {} can't be used, expected {}; the first is {}: {}{}",
                             skipped_.size(), found, quote(root_.native()),
                             options_.strict ? "none with --strict" : "at most half", quote(skipped_[0].file),
-                            skipped_[0].reason));
+                            skipped_[0].reason, part_ == Part::whole ? "; 'pastiche data check' lists all" : ""));
   }
 
   // The most frequent size unless one was asked for, and gray only where everything is.

@@ -28,14 +28,19 @@ struct Layout {
   std::string text;
 };
 
+bool is_folder(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
 Layout find_layout(const fs::path& data, const fs::path& style) {
   if (!style.empty()) return {{data}, {style}, fmt::format("{} and {}", quote(data.native()), quote(style.native()))};
   for (const auto& [a, b] : {std::pair("A", "B"), std::pair("trainA", "trainB")}) {
-    if (fs::is_directory(data / a) && fs::is_directory(data / b)) {
+    if (is_folder(data / a) && is_folder(data / b)) {
       return {{data / a}, {data / b}, fmt::format("{}/ and {}/ of {}", a, b, quote(data.native()))};
     }
   }
-  if (!fs::is_directory(data)) {
+  if (!is_folder(data)) {
     throw Error(ExitCode::bad_data, fmt::format("no folder {}, expected one with A/ and B/, trainA/ and trainB/, or "
                                                 "pictures side by side; or give the second folder with --style",
                                                 quote(data.native())));
@@ -49,9 +54,8 @@ std::unique_ptr<Dataset> open_source(const Source& source, const DataOptions& op
   } catch (const Error& error) {
     if (source.part == Part::whole || error.code() != ExitCode::bad_data) throw;
     throw Error(ExitCode::bad_data,
-                fmt::format("{} has neither A/ and B/ nor trainA/ and trainB/, so its pictures were "
-                            "taken for pairs side by side, but {}; or give the second folder with "
-                            "--style",
+                fmt::format("{} has neither A/ and B/ nor trainA/ and trainB/, so its pictures were taken for pairs "
+                            "side by side, but {}; or give the second folder with --style",
                             quote(source.path.native()), error.what()));
   }
 }
