@@ -49,7 +49,7 @@ class Device {
   std::string name_;
 };
 
-// "cpu", "simt", "reference" or, where they were built in, "cuda", "cudnn" and "cudnn-tf32". Error(device) says why there is
+// "cpu", "simt", "reference" or, where they were built in, "ptx", "cuda", "cudnn" and "cudnn-tf32". Error(device) says why there is
 // none.
 std::unique_ptr<Device> make_device(const std::string& name, int threads);
 // The vendor's devices beside ours of this name, in this build.

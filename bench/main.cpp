@@ -244,7 +244,7 @@ std::vector<ModelCase> models_of(const BenchOptions& o, const std::string& devic
   } catch (const Error& e) {
     throw Error(e.code(), std::string("--size ") + e.what());
   }
-  return model_cases(o.model, size, o.ngf, o.ndf, batch_of(o, device));
+  return model_cases(o.model, size, o.ngf, o.ndf, batch_of(o, device), o.step);
 }
 
 std::vector<DType> dtypes_of(const BenchOptions& o) {

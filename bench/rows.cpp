@@ -28,10 +28,11 @@ template <class F> std::vector<Launch> launched(Recorder& recorder, F body) {
 std::string ModelCase::name() const {
   const std::string size =
       model.width == model.height ? std::to_string(model.height) : fmt::format("{}x{}", model.width, model.height);
-  return fmt::format("{}-{} batch {}", model.name, size, batch);
+  return fmt::format("{}-{} batch {}{}", model.name, size, batch, step == "joint" ? " joint" : "");
 }
 
-std::vector<ModelCase> model_cases(const std::string& model, ImageSize size, int ngf, int ndf, std::int64_t batch) {
+std::vector<ModelCase> model_cases(const std::string& model, ImageSize size, int ngf, int ndf, std::int64_t batch,
+                                   const std::string& step) {
   std::vector<ModelCase> cases;
   for (const std::string& name : model_names()) {
     if (!model.empty() && model != name) continue;
@@ -40,8 +41,8 @@ std::vector<ModelCase> model_cases(const std::string& model, ImageSize size, int
     if (size.height > 0) sizes = {size};
     for (const ImageSize each : sizes) {
       const std::int64_t channels = std::max(each.height, each.width) <= 28 ? 1 : 3;  // those of MNIST, and pictures in colour
-      cases.push_back(
-          {{.name = name, .height = each.height, .width = each.width, .channels = channels, .ngf = ngf, .ndf = ndf}, batch});
+      const ModelConfig config{.name = name, .height = each.height, .width = each.width, .channels = channels, .ngf = ngf, .ndf = ndf};
+      cases.push_back({config, batch, step});
     }
   }
   return cases;
@@ -83,6 +84,7 @@ TrainConfig train_config(const ModelCase& c) {
   TrainConfig config;
   config.model = c.model.name;
   config.batch = static_cast<int>(c.batch);
+  config.step = c.step;
   return config;
 }
 

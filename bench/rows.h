@@ -20,11 +20,13 @@ struct Row {
 struct ModelCase {
   ModelConfig model;
   std::int64_t batch;
-  std::string name() const;  // "dcgan-64x48 batch 4"
+  std::string step;          // as in TrainConfig
+  std::string name() const;  // "dcgan-64x48 batch 4", and "joint" where it is that
 };
 
 // The models at the sizes that are looked at; of one model where it is named, and then at that size alone if it is not auto.
-std::vector<ModelCase> model_cases(const std::string& model, ImageSize size, int ngf, int ndf, std::int64_t batch);
+std::vector<ModelCase> model_cases(const std::string& model, ImageSize size, int ngf, int ndf, std::int64_t batch,
+                                   const std::string& step);
 
 // Rows that launch nothing, or do not exist in this dtype, are left out.
 std::vector<Row> op_rows(DType dtype);

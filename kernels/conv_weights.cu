@@ -56,19 +56,24 @@ struct Turn {
 };
 
 __global__ __launch_bounds__(threads, 4) void turn_kernel(float* to, const float* from, const __grid_constant__ Turn t) {
+  constexpr int lines = threads / turn_edge, turns = turn_edge / lines;  // of the tile at a time
   __shared__ float tile[turn_edge][turn_edge + 1];
   const int x = static_cast<int>(threadIdx.x) % turn_edge, y = static_cast<int>(threadIdx.x) / turn_edge;
   const int across = (t.columns + turn_edge - 1) / turn_edge, down = (t.rows + turn_edge - 1) / turn_edge;
   const int matrix = static_cast<int>(blockIdx.x) / (across * down), in_matrix = static_cast<int>(blockIdx.x) % (across * down);
   const std::int64_t o = matrix / t.count;
   const int m = matrix % t.count, row = in_matrix / across * turn_edge, column = in_matrix % across * turn_edge;
-  for (int i = y; i < turn_edge; i += threads / turn_edge) {
+#pragma unroll
+  for (int turn = 0; turn < turns; ++turn) {
+    const int i = y + turn * lines;
     if (row + i < t.rows && column + x < t.columns) {
       tile[i][x] = from[((o * t.rows + row + i) * t.middle + t.first + m) * t.columns + column + x];
     }
   }
   __syncthreads();
-  for (int i = y; i < turn_edge; i += threads / turn_edge) {
+#pragma unroll
+  for (int turn = 0; turn < turns; ++turn) {
+    const int i = y + turn * lines;
     if (row + x < t.rows && column + i < t.columns) {
       to[o * t.to_outer + (column + i) * t.to_column + std::int64_t{t.place[m]} * t.rows + row + x] = tile[x][i];
     }

@@ -128,7 +128,7 @@ __global__ __launch_bounds__(Block::threads, Block::blocks) void conv_wgrad_kern
   tile.each_four([&](int m, int n, const Vector<float, 4>& four) {
     m += m0;
     n += n0;
-    if (m < p.outputs) store_four(p.dw + at.first + std::int64_t{m} * p.columns + n, four, p.columns - n, p.columns % 4 == 0);
+    if (m < p.outputs) store_four(p.dw + at.first + std::int64_t{m} * p.columns + n, four, p.columns - n, vector || p.columns % 4 == 0);
   });
 }
 

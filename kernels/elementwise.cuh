@@ -34,6 +34,7 @@ __global__ __launch_bounds__(map_threads) void map_kernel(To* y, Sources<From, I
     }
     store_vector(y + first, out);
   } else {
+#pragma unroll 1  // it has few turns
     for (std::int64_t i = first; i < n; ++i) {
       From values[Inputs];
       for (int k = 0; k < Inputs; ++k) values[k] = x.at[k][i];

@@ -38,14 +38,15 @@ template <class T, bool contiguous> struct MatrixLine {
   __device__ const T* at(const Place& place) const { return further(place.from, line); }
 };
 
-template <class T, class Block> __device__ void write_tile(const GemmParameters<T>& p, const Block& tile, int m0, int n0) {
+// aligned: n is known to be a multiple of four.
+template <bool aligned, class T, class Block> __device__ void write_tile(const GemmParameters<T>& p, const Block& tile, int m0, int n0) {
   tile.each_four([&](int m, int n, const Vector<float, 4>& four) {
     m += m0;
     n += n0;
     if (m >= p.m) return;
     const std::int64_t at = (static_cast<std::int64_t>(blockIdx.y) * p.m + m) * p.n + n;
-    if (p.y_bf16) store_four(static_cast<BFloat16*>(p.y) + at, four, p.n - n, p.n % 4 == 0);
-    else store_four(static_cast<float*>(p.y) + at, four, p.n - n, p.n % 4 == 0);
+    if (p.y_bf16) store_four(static_cast<BFloat16*>(p.y) + at, four, p.n - n, aligned || p.n % 4 == 0);
+    else store_four(static_cast<float*>(p.y) + at, four, p.n - n, aligned || p.n % 4 == 0);
   });
 }
 
@@ -65,7 +66,7 @@ __global__ __launch_bounds__(Block::threads, Block::blocks) void gemm_kernel(con
   B b([&](int i) { return typename B::Line{columns, min(i, p.n - n0 - (tb ? 1 : 4)) * (tb ? p.b_line : 1), p.b_bytes, end}; });
   Block tile;
   tile.sum(a, b, begin, end);
-  write_tile(p, tile, m0, n0);
+  write_tile<!tb>(p, tile, m0, n0);
 }
 
 using SmallTile = Tile<64, 64, 8, 4>;
@@ -87,7 +88,7 @@ __global__ __launch_bounds__(SmallTile::threads, SmallTile::blocks) void gemm_an
   });
   SmallTile tile;
   tile.sum(a, b, begin, end);
-  write_tile(p, tile, m0, n0);
+  write_tile<false>(p, tile, m0, n0);
 }
 
 constexpr int sum_threads = 256;

@@ -108,6 +108,7 @@ __global__ __launch_bounds__(table_threads) void adam_ema_kernel(TensorTable<Ada
         store_vector(ema + at, e);
       }
     } else {
+#pragma unroll 1  // at most three turns
       for (std::int64_t k = at; k < end; ++k) {
         float w = value[k], mean = m[k], square = v[k];
         update(w, grad[k], mean, square);
@@ -179,6 +180,7 @@ __global__ __launch_bounds__(table_threads) void find_nonfinite_kernel(unsigned*
     const Vector<std::uint32_t, 4> four = load_vector<4>(words + at / 4);
     for (int j = 0; j < 4; ++j) found = found || nonfinite(four.at[j], bf16);
   }
+#pragma unroll 1
   for (; at < bytes; at += bf16 ? 2 : 4) {  // the elements after the last whole vector, by one thread
     const std::uint32_t word = bf16 ? *reinterpret_cast<const std::uint16_t*>(data + at) : words[at / 4];
     found = found || nonfinite(word, bf16);

@@ -107,7 +107,7 @@ TEST_F(Cli, TrainsAndGeneratesOnSimt) {
 }
 
 TEST_F(Cli, HelpOpensWithTwoExamples) {
-  for (const std::string command : {"", "train", "generate", "inspect", "data", "data check", "eval", "doctor"}) {
+  for (const std::string command : {"", "train", "generate", "inspect", "data", "data check", "data pairs", "eval", "doctor"}) {
     const Finished f = run(command + " --help");
     EXPECT_EQ(f.code, 0) << command;
     const std::size_t examples = f.out.find("Examples:"), usage = f.out.find("Usage:");
@@ -363,6 +363,47 @@ TEST_F(Cli, ResumeTakesNoOtherSettingsAndRefusesOtherData) {
   fs::remove(fs::directory_iterator(folder_ / "pictures")->path());
   const Finished other_data = run("train --resume " + folder);
   EXPECT_EQ(other_data.code, 3) << other_data.err;
+}
+
+TEST_F(Cli, MakesPairs) {
+  const Finished f = run("data pairs " + emoji + " -o sketches --make edges --size 24x16");
+  EXPECT_EQ(f.code, 0) << f.err;
+  EXPECT_EQ(f.out, "'sketches': 257 pairs, edges in A/ and the originals in B/\n");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "sketches"), {}), 2);
+  const Image picture = read_picture(folder_ / "sketches/A/emoji_u0023_20e3.png");
+  EXPECT_EQ(std::pair(picture.width, picture.height), std::pair(24, 16));
+
+  fs::create_directory(folder_ / "mixed");
+  write("mixed/bad.png", "no picture");
+  write("mixed/\xff.png", "nor this");
+  fs::copy(folder_ / "sketches/B/emoji_u0023_20e3.png", folder_ / "mixed/good.png");
+  const Finished mixed = run("data pairs mixed --make mosaic -o mixed-pairs");
+  EXPECT_EQ(mixed.code, 0) << mixed.err;
+  EXPECT_NE(mixed.out.find("1 pairs"), std::string::npos) << mixed.out;
+  EXPECT_NE(mixed.out.find("'bad.png': neither a PNG nor a JPEG"), std::string::npos) << mixed.out;
+  const Finished as_json = run("data pairs mixed --make gray -o gray --json");
+  const json summary = json::parse(as_json.out);
+  EXPECT_EQ(summary["pairs"], 1);
+  EXPECT_EQ(summary["make"], "gray");
+  EXPECT_EQ(summary["skipped"].size(), 2u);
+  EXPECT_EQ(summary["skipped"][0]["file"], "bad.png");
+
+  expect_error("data pairs mixed -o new", 2, "--make");
+  expect_error("data pairs mixed -o new --make lines", 2, "edges");
+  expect_error("data pairs mixed -o new --make lines", 2, "pastiche data pairs --help");
+  expect_error("data pairs mixed --make edges", 2, "--out");
+  expect_error("data pairs mixed -o new --make edges --size 0", 2, "0");
+  expect_error("data pairs absent -o new --make edges", 3, "absent");
+  EXPECT_FALSE(fs::exists(folder_ / "new"));
+  expect_error("data pairs mixed -o gray --make edges", 4, "holds something already");
+  fs::remove(folder_ / "mixed/good.png");
+  expect_error("data pairs mixed -o new --make edges", 3, "none of the 2 pictures");
+  // A full disk: no file may grow beyond a kilobyte. Nothing half is left.
+  const std::string command = "cd " + folder_.string() + " && (ulimit -f 2; trap '' XFSZ; exec " PASTICHE_PROGRAM
+                              " data pairs " + emoji + " -o full --make blur --size 128) >out 2>err";
+  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 4) << text_of(folder_ / "err");
+  EXPECT_NE(text_of(folder_ / "err").find("can't write"), std::string::npos) << text_of(folder_ / "err");
+  EXPECT_TRUE(fs::is_empty(folder_ / "full"));
 }
 
 TEST_F(Cli, DoctorChecksATrainingStep) {

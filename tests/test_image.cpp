@@ -357,6 +357,16 @@ TEST(Image, FitsTheMiddle) {
   }
 }
 
+TEST(Image, Crop) {
+  const Image image{2, 3, 1, {1, 2, 3, 4, 5, 6}};
+  EXPECT_EQ(crop(image, 0, 1, 2, 2), (Image{2, 2, 1, {2, 3, 5, 6}}));
+  EXPECT_EQ(crop(image, 0, 0, 2, 3), image);
+  for (const auto& [top, left, height, width] :
+       std::vector<std::array<int, 4>>{{-1, 0, 1, 1}, {0, 2, 1, 2}, {1, 0, 2, 1}, {0, 0, 0, 1}, {0, 3, 1, 1}}) {
+    EXPECT_THROW(crop(image, top, left, height, width), Error);
+  }
+}
+
 TEST(Image, MirrorsAndTiles) {
   const Image image{2, 3, 1, {1, 2, 3, 4, 5, 6}};
   EXPECT_EQ(mirror(image).pixels, (std::vector<std::uint8_t>{3, 2, 1, 6, 5, 4}));

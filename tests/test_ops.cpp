@@ -300,6 +300,7 @@ INSTANTIATE_TEST_SUITE_P(Cpu, DeviceTable, devices("cpu"), op_of);
 INSTANTIATE_TEST_SUITE_P(Simt, DeviceTable, devices("simt"), op_of);
 #ifdef PASTICHE_CUDA
 INSTANTIATE_TEST_SUITE_P(Cuda, DeviceTable, devices("cuda"), op_of);
+INSTANTIATE_TEST_SUITE_P(Ptx, DeviceTable, devices("ptx"), op_of);
 #endif
 
 TEST(OpTableItself, EveryOpHasTwentyRows) {

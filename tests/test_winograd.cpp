@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "backends/cpu/cpu.h"
 #include "op_cases.h"
 
 namespace pastiche {
@@ -27,7 +28,8 @@ struct Passes {
 };
 Passes run(const Geometry& g, const Tensor& x, const Tensor& w, const Tensor& dy) {
   Backend& backend = x.backend();
-  Passes all{Tensor::empty(backend, dy.shape()), Tensor::empty(backend, x.shape()), Tensor::empty(backend, w.shape())};
+  Passes all{Tensor::empty(backend, dy.shape(), x.dtype()), Tensor::empty(backend, x.shape(), x.dtype()),
+             Tensor::empty(backend, w.shape())};
   backend.conv2d(all.y, x, w, g.p);
   backend.conv2d_dgrad(all.dx, dy, w, g.p);
   backend.conv2d_wgrad(all.dw, x, dy, g.p);
@@ -37,11 +39,37 @@ Passes run(const Geometry& g, const Tensor& x, const Tensor& w, const Tensor& dy
 struct Inputs {
   Tensor x, w, dy;
 };
-Inputs make_inputs(Backend& backend, const Geometry& g) {
-  const auto reals = [&](const Shape& shape, std::uint64_t key) {
-    return make_random(backend, shape, DType::f32, Fill::reals, key);
+Inputs make_inputs(Backend& backend, const Geometry& g, DType dtype = DType::f32) {
+  const auto reals = [&](const Shape& shape, DType type, std::uint64_t key) {
+    return make_random(backend, shape, type, Fill::reals, key);
   };
-  return {reals(g.x, 1), reals(g.w, 2), reals(conv2d_shape(g.x, g.w, g.p), 3)};
+  return {reals(g.x, dtype, 1), reals(g.w, DType::f32, 2), reals(conv2d_shape(g.x, g.w, g.p), dtype, 3)};
+}
+
+double difference(const Tensor& a, const Tensor& b) {  // relative, in L2
+  const std::vector<double> x = host_values(a), y = host_values(b);
+  double error = 0, size = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) error += (x[i] - y[i]) * (x[i] - y[i]), size += y[i] * y[i];
+  return std::sqrt(error / size);
+}
+
+// What conv_rules.h says decides the time and the last bits, and nothing else.
+TEST(Winograd, AnyRuleGivesTheSame) {
+  CpuBackend always(2, {.f32 = {1, 1, 1}, .f32_stride2 = {1, 1, 1}, .bf16 = {1, 1, 1}, .bf16_stride2 = {1, 1, 1}});
+  CpuBackend never(2, {});
+  EXPECT_NE(always.fingerprint(), never.fingerprint());
+  for (const Geometry& g : geometries) {
+    for (const auto& [dtype, bound] : {std::pair(DType::f32, 2e-5), std::pair(DType::bf16, 5e-3)}) {
+      const auto run_on = [&, dtype = dtype](Backend& backend) {
+        const Inputs in = make_inputs(backend, g, dtype);
+        return run(g, in.x, in.w, in.dy);
+      };
+      const Passes a = run_on(always), b = run_on(never);
+      const double differences[] = {difference(a.y, b.y), difference(a.dx, b.dx), difference(a.dw, b.dw)};
+      EXPECT_LT(*std::ranges::max_element(differences), bound) << g.what << " " << dtype_name(dtype);
+      EXPECT_GT(*std::ranges::min_element(differences), 0) << g.what << " " << dtype_name(dtype) << ": both went the same way";
+    }
+  }
 }
 
 Shape one(const Shape& all) { return {1, all[1], all[2], all[3]}; }

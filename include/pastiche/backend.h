@@ -191,9 +191,9 @@ class Backend {
   bool poison_ = false, pool_ = true;
 };
 
-// "cpu" | "reference" | "simt" (the CUDA kernels, run by the processor), and "cuda" where it was built in. Error(device) for a name that
-// this build has not, or whose hardware is absent; never a silent fallback. A backend must outlive its tensors. threads = 0: as
-// many as there are cores.
+// "cpu" | "reference" | "simt" (the CUDA kernels, run by the processor), and where nvcc was there "cuda" and "ptx" (what nvcc made
+// of the kernels, run by the processor). Error(device) for a name that this build has not, or whose hardware is absent; never a silent
+// fallback. A backend must outlive its tensors. threads = 0: as many as there are cores.
 std::unique_ptr<Backend> make_backend(std::string_view name, int threads = 0);
 std::vector<std::string> backend_names();
 

@@ -167,7 +167,8 @@ void visit_options(Config& config, Visitor&& visit) {
   visit("grid", config.grid, Form{is_grid, "COLUMNSxROWS, each 1 to 64"}, "pictures in a sample grid");
   visit("log-format", config.log_format, OneOf{{"text", "json"}}, "progress for people or for programs");
 
-  visit("device", config.device, Any{}, "auto, cpu, cuda, simt (the CUDA kernels on the processor) or reference");
+  visit("device", config.device, Any{},
+        "auto, cpu, cuda, simt (the CUDA kernels on the processor), ptx (what nvcc made of them, likewise) or reference");
   visit("precision", config.precision, OneOf{{"f32", "bf16"}},
         "what activations are stored in; parameters, statistics and losses are f32 in both");
   visit("threads", config.threads, Range{0, 4096}, "threads of the CPU backend; 0: one a core");

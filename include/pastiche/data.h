@@ -47,6 +47,8 @@ class Dataset {
   const std::vector<int>& labels() const { return labels_; }       // one a picture, or none at all
   const std::vector<SkippedFile>& skipped() const { return skipped_; }
 
+  // The file of picture `index`, relative to the data's folder; of IDX the index, in six digits or more.
+  virtual std::string picture_name(std::int64_t index) const;
   // Writes picture `index` as [H,W,C]. Any number of threads may call it. Throws Error(bad_data) where a file changed
   // or broke after it was opened.
   virtual void read(std::int64_t index, std::uint8_t* out) const = 0;
@@ -96,7 +98,7 @@ std::string to_text(const DatasetReport& report);
 std::string to_json(const DatasetReport& report);
 
 struct Batch {
-  std::vector<std::uint8_t> pixels;   // [N,H,W,C]
+  std::vector<std::uint8_t> pixels;   // [N,H,W,C], H and W those of the crop where there is one
   std::vector<std::int64_t> indices;  // [N]
 };
 
@@ -107,16 +109,21 @@ struct LoaderOptions {
   std::uint64_t seed = 0;
   int threads = 2;
   MirrorMode mirror = MirrorMode::never;
+  int crop_height = 0;  // a random rectangle of each picture; 0: the whole picture
+  int crop_width = 0;
+  std::uint32_t domain = 0;  // loaders that differ in it draw independently from one seed
   std::int64_t start_step = 0;
   int prefetch = 4;  // batches made ahead
 };
 
 // Endless shuffled batches, made ahead by worker threads. Sample number step * batch + j decides everything: it counts
-// through one permutation of the data after another, and mirrors by a bit of its own. So the batches depend on the
-// data, `seed` and `batch` alone, and a loader started at a step gives what one that ran to it would have given.
+// through one permutation of the data after another, and draws the mirroring and the place of the crop. So the batches
+// depend on the data, `seed`, `domain` and `batch` alone; a loader started at a step gives what one that ran to it
+// would have given, and two loaders over equally many pictures of one size do the same to both.
 class BatchLoader {
  public:
-  BatchLoader(const Dataset& data, const LoaderOptions& options);  // throws Error(usage) for a batch over the data
+  // Throws Error(usage) for a batch over the data and a crop larger than a picture.
+  BatchLoader(const Dataset& data, const LoaderOptions& options);
   BatchLoader(const BatchLoader&) = delete;
   BatchLoader& operator=(const BatchLoader&) = delete;
 

@@ -78,7 +78,8 @@ enum class Filter { box, bilinear, bicubic, lanczos };
 Image resize(const Image& image, int height, int width, Filter filter);
 // The largest centred rectangle of the target's aspect, then resize with Filter::lanczos.
 Image fit(const Image& image, int height, int width);
-Image mirror(const Image& image);  // left to right
+Image crop(const Image& image, int top, int left, int height, int width);  // must lie within the picture
+Image mirror(const Image& image);                                          // left to right
 // Pictures of one shape in a white grid, row by row; `padding` pixels between them and around.
 Image tile(std::span<const Image> images, int columns, int padding);
 

@@ -13,6 +13,7 @@ std::vector<std::string> backend_names() {
   std::vector<std::string> names{"cpu", "reference", "simt"};
 #ifdef PASTICHE_CUDA
   names.insert(names.begin(), "cuda");
+  names.emplace_back("ptx");
 #endif
   return names;
 }
@@ -26,6 +27,10 @@ std::unique_ptr<Backend> make_backend(std::string_view name, int threads) {
   }
 #ifdef PASTICHE_CUDA
   if (name == "cuda") return cuda::make_cuda_backend();
+  if (name == "ptx") {
+    simt_runtime::set_threads(threads);
+    return ptx::make_cuda_backend();
+  }
 #endif
   throw Error(ExitCode::device, fmt::format("this build has no device '{}'; it has: {}", name, fmt::join(backend_names(), ", ")));
 }

@@ -13,5 +13,8 @@ std::unique_ptr<Backend> make_cuda_backend();
 namespace simt {
 std::unique_ptr<Backend> make_cuda_backend();
 }
+namespace ptx {
+std::unique_ptr<Backend> make_cuda_backend();
+}
 
 }  // namespace pastiche

@@ -25,7 +25,8 @@ void add_eval(CLI::App& app, Outcome& outcome);
 // The command as it could be typed again, for run.json and for the pictures' text.
 const std::string& command_line();
 
-constexpr const char* device_help = "auto, cpu, cuda, simt (the CUDA kernels on the processor) or reference";
+constexpr const char* device_help =
+    "auto, cpu, cuda, simt (the CUDA kernels on the processor), ptx (what nvcc made of them, likewise) or reference";
 // The backend that --device asks for. Where `auto` has to settle for less, train says why; what takes seconds just does.
 std::unique_ptr<Backend> open_backend(const std::string& device, int threads);
 

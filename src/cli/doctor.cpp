@@ -85,7 +85,7 @@ void add_doctor(CLI::App& app, Outcome& outcome) {
   CLI::App* command =
       app.add_subcommand("doctor", "Say what this machine offers, and check every kernel of a device against the reference." +
                                        examples({"pastiche doctor", "pastiche doctor --device simt"}));
-  command->add_option("--device", a->device, "auto, cuda, cpu, simt or reference")->option_text("[auto]");
+  command->add_option("--device", a->device, "auto, cuda, cpu, simt, ptx or reference")->option_text("[auto]");
   command->add_option("--threads", a->threads, "threads of the CPU backend; 0: one a core")->check(CLI::Range(0, 4096));
   command->callback([a, &outcome] { outcome.exit_code = run_doctor(a->device, a->threads); });
 }

@@ -110,24 +110,4 @@ void add_inspect(CLI::App& app, Outcome&) {
   });
 }
 
-void add_data(CLI::App& app, Outcome& outcome) {
-  struct Arguments {
-    std::string path;
-    bool json = false;
-  };
-  auto a = std::make_shared<Arguments>();
-  CLI::App* data = app.add_subcommand("data", "Look after data sets." + examples({"pastiche data check my-pictures",
-                                                                                  "pastiche data check my-pictures --json > report.json"}));
-  data->require_subcommand(1);
-  CLI::App* check = data->add_subcommand("check", "List every file that can't be used with the reason, sizes, modes and duplicates." +
-                                                      examples({"pastiche data check my-pictures", "pastiche data check my-pictures --json > report.json"}));
-  check->add_option("path", a->path, "folder of pictures, or IDX file")->required()->option_text("PATH");
-  check->add_flag("--json", a->json, "one JSON object");
-  check->callback([a, &outcome] {
-    const DatasetReport report = check_dataset(a->path);
-    fmt::print("{}\n", a->json ? to_json(report) : to_text(report));
-    if (!report.unusable.empty()) outcome.exit_code = static_cast<int>(ExitCode::bad_data);
-  });
-}
-
 }  // namespace pastiche::cli

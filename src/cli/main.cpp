@@ -36,7 +36,8 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error) {
     const std::string near = nearest_name(word.substr(0, word.find('=')), names_of(at));
     message = fmt::format("unknown argument {}{}", quote(word), near.empty() ? "" : fmt::format("; did you mean {}?", near));
   }
-  const std::string command = &at == &app ? "pastiche" : "pastiche " + at.get_name();
+  std::string command = at.get_name();
+  for (const CLI::App* parent = at.get_parent(); parent != nullptr; parent = parent->get_parent()) command = parent->get_name() + " " + command;
   fmt::print(stderr, "pastiche: {}; see `{} --help`\n", message, command);
   return static_cast<int>(ExitCode::usage);
 }

@@ -21,7 +21,7 @@ std::size_t size_class(std::size_t bytes) {
 Backend::~Backend() = default;
 
 void* Backend::allocate(std::size_t bytes) {
-  const std::size_t size = pool_ ? size_class(bytes) : bytes;
+  const std::size_t size = pool_ ? size_class(bytes) : std::max<std::size_t>(bytes, 1);
   void* data = nullptr;
   bool recorded = false;
   {
@@ -54,7 +54,7 @@ void* Backend::allocate(std::size_t bytes) {
 
 void Backend::release(void* data, std::size_t bytes) {
   std::lock_guard lock(mutex_);
-  const std::size_t size = pool_ ? size_class(bytes) : bytes;
+  const std::size_t size = pool_ ? size_class(bytes) : std::max<std::size_t>(bytes, 1);
   const auto owner = arena_of_.find(data);
   stats_.used_bytes -= size;
   if (pool_ || owner != arena_of_.end()) {

@@ -20,10 +20,6 @@ std::string size_text(std::int64_t height, std::int64_t width) { return fmt::for
 void check_folder(DatasetReport& report, std::int64_t max_pixels) {
   std::map<std::string, std::vector<const FolderFile*>> by_pixels;
   const std::vector<FolderFile> files = inspect_folder(report.path, max_pixels, Depth::decode);
-  if (files.empty()) {
-    throw Error(ExitCode::bad_data,
-                fmt::format("no picture in {}, expected PNG or JPEG files or IDX; check the path", quote(report.path)));
-  }
   report.files = static_cast<std::int64_t>(files.size());
   for (const FolderFile& file : files) {
     if (!file.problem.empty()) {

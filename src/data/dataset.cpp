@@ -26,7 +26,8 @@ void require_options(const DataOptions& options) {
   }
 }
 
-// "fashion-mnist" of /usr/share/datasets/fashion-mnist/, "train-images-idx3-ubyte" of that with .gz.
+}  // namespace
+
 std::string short_name(const fs::path& path) {
   fs::path whole = fs::absolute(path).lexically_normal();
   if (!whole.has_filename()) whole = whole.parent_path();
@@ -39,7 +40,7 @@ std::string short_name(const fs::path& path) {
   return name.find_first_not_of("-.") == name.npos ? "data" : name;
 }
 
-}  // namespace
+std::string Dataset::picture_name(std::int64_t index) const { return fmt::format("{:06}", index); }
 
 Image Dataset::picture(std::int64_t index) const {
   Image image{height_, width_, channels_, std::vector<std::uint8_t>(static_cast<std::size_t>(picture_bytes()))};
@@ -47,10 +48,14 @@ Image Dataset::picture(std::int64_t index) const {
   return image;
 }
 
-std::unique_ptr<Dataset> open_dataset(const fs::path& path, const DataOptions& options) {
+std::unique_ptr<Dataset> open_part(const fs::path& path, Part part, const DataOptions& options) {
   require_options(options);
-  const fs::path idx = find_idx(path);
-  return idx.empty() ? open_folder(path, short_name(path), options) : open_idx(idx, short_name(path), options);
+  const fs::path idx = part == Part::whole ? find_idx(path) : fs::path();
+  return idx.empty() ? open_folder(path, short_name(path), part, options) : open_idx(idx, short_name(path), options);
+}
+
+std::unique_ptr<Dataset> open_dataset(const fs::path& path, const DataOptions& options) {
+  return open_part(path, Part::whole, options);
 }
 
 }  // namespace pastiche

@@ -24,12 +24,11 @@ struct Shape {
 
 class FolderDataset final : public Dataset {
  public:
-  FolderDataset(const fs::path& root, const std::string& name, const DataOptions& options)
-      : Dataset(name), root_(root), options_(options) {
+  FolderDataset(const fs::path& root, const std::string& name, Part part, const DataOptions& options)
+      : Dataset(name), root_(root), part_(part), options_(options) {
     files_ = inspect_folder(root, options.max_pixels, Depth::probe);
-    if (files_.empty()) {
-      throw Error(ExitCode::bad_data, fmt::format("no picture in {}, expected PNG or JPEG files or IDX; check the path",
-                                                  quote(root.native())));
+    if (part != Part::whole) {
+      for (FolderFile& file : files_) halve(file);
     }
     const std::size_t found = files_.size();
     drop_unusable(found);
@@ -52,16 +51,35 @@ class FolderDataset final : public Dataset {
     fingerprint_ = sha256_hex(std::as_bytes(std::span(list)));
   }
 
+  std::string picture_name(std::int64_t index) const override { return files_[index].name; }
+
   void read(std::int64_t index, std::uint8_t* out) const override {
     if (cache_.empty()) return decode(files_[index], out);
     std::memcpy(out, cache_.data() + index * picture_bytes(), picture_bytes());
   }
 
  private:
+  // Two of the same shape: what is not about twice as wide as high is hardly that.
+  static void halve(FolderFile& file) {
+    const int height = file.info.height;
+    const int width = file.info.width;
+    if (!file.problem.empty()) return;
+    if (10 * width < 18 * height || 10 * width > 22 * height) {
+      file.problem =
+          fmt::format("{}x{} pixels, expected two pictures side by side, twice as wide as high", width, height);
+    }
+    file.info.width = width / 2;
+  }
+
   void decode(const FolderFile& file, std::uint8_t* out) const {
     try {
       const DecodeOptions options{channels_, options_.background, options_.max_pixels};
-      const Image image = fit(read_picture(root_ / file.name, options), height_, width_);
+      Image image = read_picture(root_ / file.name, options);
+      if (part_ != Part::whole) {
+        const int width = image.width / 2;
+        image = crop(image, 0, part_ == Part::left_half ? 0 : image.width - width, image.height, width);
+      }
+      image = fit(image, height_, width_);
       std::copy(image.pixels.begin(), image.pixels.end(), out);
     } catch (const Error& error) {
       throw Error(ExitCode::bad_data, error.what());
@@ -100,11 +118,10 @@ class FolderDataset final : public Dataset {
     size_ = static_cast<std::int64_t>(kept);
     if (skipped_.empty() || (!options_.strict && kept > 0 && 2 * kept >= found)) return;
     throw Error(ExitCode::bad_data,
-                fmt::format("{} of {} pictures in {} can't be used, expected {}; the first is {}: {}; 'pastiche data "
-                            "check' lists all",
+                fmt::format("{} of {} pictures in {} can't be used, expected {}; the first is {}: {}{}",
                             skipped_.size(), found, quote(root_.native()),
                             options_.strict ? "none with --strict" : "at most half", quote(skipped_[0].file),
-                            skipped_[0].reason));
+                            skipped_[0].reason, part_ == Part::whole ? "; 'pastiche data check' lists all" : ""));
   }
 
   // The most frequent size unless one was asked for, and gray only where everything is.
@@ -135,6 +152,7 @@ class FolderDataset final : public Dataset {
   }
 
   const fs::path root_;
+  const Part part_;
   const DataOptions options_;
   std::vector<FolderFile> files_;
   std::vector<std::uint8_t> cache_;  // [N,H,W,C], or empty where that would be too large
@@ -142,8 +160,9 @@ class FolderDataset final : public Dataset {
 
 }  // namespace
 
-std::unique_ptr<Dataset> open_folder(const fs::path& root, const std::string& name, const DataOptions& options) {
-  return std::make_unique<FolderDataset>(root, name, options);
+std::unique_ptr<Dataset> open_folder(const fs::path& root, const std::string& name, Part part,
+                                     const DataOptions& options) {
+  return std::make_unique<FolderDataset>(root, name, part, options);
 }
 
 }  // namespace pastiche

@@ -20,10 +20,21 @@ struct FolderFile {
 enum class Depth { probe, decode };
 
 // Every picture below `root`, by bytes of its relative path. What has neither a picture's name nor a picture's first
-// bytes is left out, as are hidden files. Each folder is entered once, so loops of links end.
+// bytes is left out, as are hidden files. Each folder is entered once, so loops of links end. Throws
+// Error(bad_data) where there is none.
 std::vector<FolderFile> inspect_folder(const std::filesystem::path& root, std::int64_t max_pixels, Depth depth);
 
-std::unique_ptr<Dataset> open_folder(const std::filesystem::path& root, const std::string& name,
+// What to take of each picture: all of it, or one of two that stand side by side in it. Of an odd width the middle
+// column is left out.
+enum class Part { whole, left_half, right_half };
+
+// "fashion-mnist" of /usr/share/datasets/fashion-mnist/, "train-images-idx3-ubyte" of that with .gz.
+std::string short_name(const std::filesystem::path& path);
+
+// open_dataset(), of pictures whole or in part. IDX has no parts.
+std::unique_ptr<Dataset> open_part(const std::filesystem::path& path, Part part, const DataOptions& options);
+
+std::unique_ptr<Dataset> open_folder(const std::filesystem::path& root, const std::string& name, Part part,
                                      const DataOptions& options);
 
 }  // namespace pastiche

@@ -13,11 +13,12 @@ namespace {
 // Streams of RandomKey that nothing else draws from.
 constexpr std::uint32_t order_stream = 0x6f726472;   // "ordr"
 constexpr std::uint32_t mirror_stream = 0x6d697272;  // "mirr"
+constexpr std::uint32_t crop_stream = 0x63726f70;    // "crop"
 
 // One permutation of the data an epoch (Fisher and Yates), drawn anew from seed and epoch, so none is ever saved.
 class Order {
  public:
-  Order(std::int64_t size, std::uint64_t seed) : key_{seed, order_stream}, indices_(size) {}
+  Order(std::int64_t size, RandomKey key) : key_(key), indices_(size) {}
 
   std::int64_t index_of(std::int64_t sample) {
     const auto size = static_cast<std::int64_t>(indices_.size());
@@ -43,18 +44,56 @@ class Order {
   std::vector<std::int64_t> indices_;
 };
 
-bool mirrored(std::uint64_t seed, std::int64_t sample) {
-  return philox4x32({seed, mirror_stream}, 0, sample).word[0] & 1;
-}
-
-void mirror_rows(std::uint8_t* pixels, const Dataset& data) {
-  const int channels = data.channels();
-  for (int y = 0; y < data.height(); ++y, pixels += std::ptrdiff_t{data.width()} * channels) {
-    for (int left = 0, right = data.width() - 1; left < right; ++left, --right) {
+void mirror_rows(std::uint8_t* pixels, int height, int width, int channels) {
+  for (int y = 0; y < height; ++y, pixels += std::ptrdiff_t{width} * channels) {
+    for (int left = 0, right = width - 1; left < right; ++left, --right) {
       std::swap_ranges(pixels + left * channels, pixels + (left + 1) * channels, pixels + right * channels);
     }
   }
 }
+
+// Pictures of `data` as the options change them.
+class Sampler {
+ public:
+  Sampler(const Dataset& data, const LoaderOptions& options)
+      : data_(data),
+        options_(options),
+        height_(options.crop_height != 0 ? options.crop_height : data.height()),
+        width_(options.crop_width != 0 ? options.crop_width : data.width()),
+        whole_(data.picture_bytes()) {}
+
+  std::int64_t picture_bytes() const { return std::int64_t{height_} * width_ * data_.channels(); }
+
+  // Writes picture `index` as sample number `sample` shows it.
+  void read(std::int64_t index, std::int64_t sample, std::uint8_t* out) {
+    if (height_ == data_.height() && width_ == data_.width()) {
+      data_.read(index, out);
+    } else {
+      data_.read(index, whole_.data());
+      const Philox4 random = draw(crop_stream, sample);
+      const std::int64_t top = random.word[0] % (data_.height() - height_ + 1);
+      const std::int64_t left = random.word[1] % (data_.width() - width_ + 1);
+      const std::int64_t row_bytes = std::int64_t{width_} * data_.channels();
+      for (std::int64_t y = 0; y < height_; ++y) {
+        std::copy_n(whole_.data() + ((top + y) * data_.width() + left) * data_.channels(), row_bytes,
+                    out + y * row_bytes);
+      }
+    }
+    const bool mirrored = options_.mirror == MirrorMode::random && draw(mirror_stream, sample).word[0] & 1;
+    if (mirrored) mirror_rows(out, height_, width_, data_.channels());
+  }
+
+ private:
+  Philox4 draw(std::uint32_t stream, std::int64_t sample) const {
+    return philox4x32({options_.seed, stream}, options_.domain, sample);
+  }
+
+  const Dataset& data_;
+  const LoaderOptions& options_;
+  const int height_;
+  const int width_;
+  std::vector<std::uint8_t> whole_;  // [H,W,C], before the crop
+};
 
 }  // namespace
 
@@ -73,6 +112,11 @@ BatchLoader::BatchLoader(const Dataset& data, const LoaderOptions& options)
                                              "least 1, 1 and 0",
                                              options.threads, options.prefetch, options.start_step));
   }
+  const auto fits = [](int crop, int side) { return crop >= 0 && crop <= side; };
+  if (!fits(options.crop_height, data.height()) || !fits(options.crop_width, data.width())) {
+    throw Error(ExitCode::usage, fmt::format("a crop of {}x{}, expected at most {}x{}, the size of the pictures",
+                                             options.crop_width, options.crop_height, data.width(), data.height()));
+  }
   ring_.resize(static_cast<std::size_t>(options.prefetch) + 1);  // and the one that the caller holds
   for (int i = 0; i < options.threads; ++i) workers_.emplace_back([this](std::stop_token stop) { work(stop); });
 }
@@ -89,8 +133,9 @@ const Batch& BatchLoader::next() {
 }
 
 void BatchLoader::work(std::stop_token stop) {
-  Order order(data_.size(), options_.seed);
-  const std::int64_t bytes = data_.picture_bytes();
+  Order order(data_.size(), {options_.seed, order_stream + options_.domain});
+  Sampler sampler(data_, options_);
+  const std::int64_t bytes = sampler.picture_bytes();
   for (;;) {
     std::unique_lock lock(mutex_);
     slot_free_.wait(lock, stop, [&] { return next_to_make_ < first_kept_ + std::int64_t(ring_.size()); });
@@ -105,10 +150,8 @@ void BatchLoader::work(std::stop_token stop) {
       slot.batch.indices.resize(options_.batch);
       for (std::int64_t j = 0; j < options_.batch; ++j) {
         const std::int64_t sample = step * options_.batch + j;
-        std::uint8_t* out = slot.batch.pixels.data() + j * bytes;
         slot.batch.indices[j] = order.index_of(sample);
-        data_.read(slot.batch.indices[j], out);
-        if (options_.mirror == MirrorMode::random && mirrored(options_.seed, sample)) mirror_rows(out, data_);
+        sampler.read(slot.batch.indices[j], sample, slot.batch.pixels.data() + j * bytes);
       }
     } catch (...) {
       error = std::current_exception();

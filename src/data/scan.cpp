@@ -10,6 +10,8 @@
 #include <set>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "folder.h"
 #include "parallel.h"
 #include "pastiche/error.h"
@@ -110,6 +112,10 @@ void inspect(const fs::path& root, FolderFile& file, std::int64_t max_pixels, De
 
 std::vector<FolderFile> inspect_folder(const fs::path& root, std::int64_t max_pixels, Depth depth) {
   std::vector<FolderFile> files = Scan(root).files();
+  if (files.empty()) {
+    throw Error(ExitCode::bad_data, fmt::format("no picture in {}, expected PNG or JPEG files or IDX; check the path",
+                                                quote(root.native())));
+  }
   parallel_for(static_cast<std::int64_t>(files.size()), [&](std::int64_t i) {
     if (files[i].problem.empty()) inspect(root, files[i], max_pixels, depth);
   });

@@ -161,15 +161,24 @@ Image fit(const Image& image, int height, int width) {
   const int crop_height = static_cast<int>(std::clamp<std::int64_t>(full_height, 1, image.height));
   const int crop_width = static_cast<int>(std::clamp<std::int64_t>(full_width, 1, image.width));
   if (crop_height == image.height && crop_width == image.width) return resize(image, height, width, Filter::lanczos);
-  const std::size_t stride = std::size_t(crop_width) * image.channels;
-  Image cropped{crop_height, crop_width, image.channels, std::vector<std::uint8_t>(crop_height * stride)};
-  const int left = (image.width - crop_width) / 2;
   const int top = (image.height - crop_height) / 2;
-  for (int y = 0; y < crop_height; ++y) {
-    std::copy_n(image.pixels.data() + (std::size_t(top + y) * image.width + left) * image.channels, stride,
-                cropped.pixels.data() + y * stride);
+  const int left = (image.width - crop_width) / 2;
+  return resize(crop(image, top, left, crop_height, crop_width), height, width, Filter::lanczos);
+}
+
+Image crop(const Image& image, int top, int left, int height, int width) {
+  codec::require_image(image);
+  if (top < 0 || left < 0 || height < 1 || width < 1 || height > image.height - top || width > image.width - left) {
+    throw Error(ExitCode::usage, fmt::format("a crop of {}x{} at {},{}, expected one within {}x{} pixels", width,
+                                             height, left, top, image.width, image.height));
   }
-  return resize(cropped, height, width, Filter::lanczos);
+  const std::size_t stride = std::size_t(width) * image.channels;
+  Image result{height, width, image.channels, std::vector<std::uint8_t>(height * stride)};
+  for (int y = 0; y < height; ++y) {
+    std::copy_n(image.pixels.data() + (std::size_t(top + y) * image.width + left) * image.channels, stride,
+                result.pixels.data() + y * stride);
+  }
+  return result;
 }
 
 Image mirror(const Image& image) {

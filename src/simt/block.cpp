@@ -48,6 +48,14 @@ std::uint64_t wait_for_warp(Wait kind, unsigned mask, std::uint64_t value, int f
   return running->wait_for_warp(kind, mask, value, from, __builtin_return_address(0));
 }
 
+int wait_for_block(int predicate, const void* site) { return running->wait_for_block(predicate, site); }
+
+std::uint64_t wait_for_warp(Wait kind, unsigned mask, std::uint64_t value, int from, const void* site) {
+  return running->wait_for_warp(kind, mask, value, from, site);
+}
+
+void give_up(const char* why, const void* site) { running->give_up(why, site); }
+
 int lane_index() { return running->lane(); }
 unsigned present_lanes() { return running->present_lanes(); }
 void* simt_dynamic_shared() { return running->shared(); }
@@ -118,6 +126,7 @@ std::string Block::run(const Launch& launch, uint3 index) {
   stopped_ = false;
   mistake_ = {};
   next_index_ = {};
+  std::memset(shared_, 0xff, launch.static_shared + launch.shared);  // NaN
 
   running = this;
   start_flow(main_);
@@ -190,6 +199,11 @@ void Block::stop() {
   std::abort();
 }
 
+void Block::give_up(const char* why, const void* site) {
+  current_->site = site;
+  mistake(why, 0);
+}
+
 void Block::mistake(const char* what, unsigned mask) {
   mistake_ = {what, mask, current_};
   switch_context(abandoned_, main_);
@@ -253,8 +267,8 @@ std::uint64_t Block::wait_for_warp(Wait kind, unsigned mask, std::uint64_t value
 std::string Block::explain(uint3 block) const {
   std::string why = function_name(launch_->kernel) + ", block " + text(block) + ": ";
   if (mistake_.what != nullptr) {
-    return why + "thread " + text(mistake_.fiber->index) + ": " + mistake_.what + " (" + hex(mistake_.mask) + ") at " +
-           source_line(mistake_.fiber->site);
+    return why + "thread " + text(mistake_.fiber->index) + ": " + mistake_.what + (mistake_.mask == 0 ? "" : " (" + hex(mistake_.mask) + ")") +
+           " at " + source_line(mistake_.fiber->site);
   }
   why += "no thread can go on";
   struct Group {

@@ -21,7 +21,8 @@ class Block {
   // Called from the fibers.
   int wait_for_block(int predicate, const void* site);
   std::uint64_t wait_for_warp(Wait, unsigned mask, std::uint64_t value, int from, const void* site);
-  void stop();  // gives up the block, does not return
+  [[noreturn]] void stop();  // gives up the block
+  [[noreturn]] void give_up(const char* why, const void* site);
   int lane() const { return static_cast<int>(current_->number % 32); }
   unsigned present_lanes() const { return warps_[current_->number / 32].present; }
   void* shared() const { return shared_; }
@@ -72,7 +73,7 @@ class Block {
   void start_flow(Context& from);
   void go_on(Context& from);
   void suspend(Wait);
-  void mistake(const char* what, unsigned mask);  // gives up the block, does not return
+  [[noreturn]] void mistake(const char* what, unsigned mask);  // gives up the block
   std::string explain(uint3 block) const;
 
   const Launch* launch_ = nullptr;

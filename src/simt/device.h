@@ -9,7 +9,9 @@
 #include <cstring>
 #include <type_traits>
 
+#ifndef __global__
 #define __global__
+#endif
 #define __device__
 #define __host__
 #define __constant__
@@ -179,7 +181,7 @@ inline float __int_as_float(int v) { return std::bit_cast<float>(v); }
 
 // The fast functions of the GPU are approximations; here they are as good as the host's.
 inline float rsqrtf(float v) { return 1.0f / sqrtf(v); }
-inline double rsqrt(double v) { return 1.0 / sqrt(v); }
+inline double rsqrt(double v) { return 1.0 / std::sqrt(v); }
 inline float __expf(float v) { return expf(v); }
 inline float __logf(float v) { return logf(v); }
 inline float __fdividef(float a, float b) { return a / b; }

@@ -1,6 +1,7 @@
 #pragma once
 // A kernel with its arguments, and the one who watches it run.
 #include <memory>
+#include <span>
 #include <string>
 
 #include "simt/device.h"
@@ -13,9 +14,20 @@ class Observer;
 
 // From a kernel in the checked form: what it is about to touch. Anywhere else it does nothing.
 void report_access(const void* address, std::size_t bytes, Access, const void* site);
+// The same as of device.h, for a caller that says itself where it is.
+int wait_for_block(int predicate, const void* site);
+std::uint64_t wait_for_warp(Wait, unsigned mask, std::uint64_t value, int from, const void* site);
+// The launch fails, with the reason.
+[[noreturn]] void give_up(const char* why, const void* site);
 // The running thread: its number in the block, and its stack.
 unsigned running_thread();
 const Stack& running_stack();
+
+// Of the static shared memory of a kernel, where that lies below the dynamic one.
+struct SharedVariable {
+  const char* name;  // mangled
+  std::uint32_t offset, bytes;
+};
 
 struct Launch {
   const void* kernel;  // for its name
@@ -25,6 +37,8 @@ struct Launch {
   void (*call)(const void* arguments);
   std::shared_ptr<const void> arguments;
   std::size_t argument_bytes;
+  std::size_t static_shared = 0;  // where dynamic shared memory begins
+  std::span<const SharedVariable> shared_variables = {};
 };
 
 // Sees a kernel that was compiled in the checked form, which runs in one thread, block after block. Fibers call barrier, warp_met

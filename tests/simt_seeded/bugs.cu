@@ -209,7 +209,7 @@ template <bool Bug> cudaError_t run_kernel(const std::string& name) {
 std::string run(const std::string& name, bool with_bug) {
   const cudaError_t error = with_bug ? run_kernel<true>(name) : run_kernel<false>(name);
   const std::string why = error == cudaSuccess ? "" : cudaGetErrorString(error);
-  clear_error();
+  simt_runtime::clear_error();
   return why;
 }
 

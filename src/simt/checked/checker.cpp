@@ -72,6 +72,7 @@ class Checker final : public Observer {
   std::string describe(const Touch&) const;
   std::string thread_text(unsigned number) const;
   void add_report(Fault, const std::string& where, const std::string& text, std::int64_t count);
+  Place shared_at(std::uintptr_t offset) const;
   Place local_at(std::uintptr_t offset) const;
   std::string line_of(const Moment& m) const {
     return m.epoch == 0 ? std::string() : source_line(reinterpret_cast<const void*>(image_begin_ + m.site));
@@ -85,6 +86,7 @@ class Checker final : public Observer {
   const Launch* launch_ = nullptr;
   std::string kernel_;            // its name
   std::string variables_prefix_;  // of the mangled names of its shared variables
+  std::vector<Symbol> told_variables_;  // Launch::shared_variables
   std::uintptr_t dynamic_shared_ = 0;
   std::vector<std::pair<std::uint32_t, uint3>> blocks_;  // when each began
   Clocks clocks_;
@@ -127,6 +129,8 @@ void Checker::launch_begins(const Launch& launch) {
     if (symbol.name != "_ZN8pastiche12simt_runtime9threadIdxE") continue;
     locals_ = reinterpret_cast<std::uintptr_t>(&threadIdx) - symbol.address;
   }
+  told_variables_.clear();
+  for (const SharedVariable& v : launch.shared_variables) told_variables_.push_back({v.offset, v.bytes, v.name});
   clocks_.launch_begins();
   counting_.launch_begins(launch.kernel);
   blocks_.clear();
@@ -211,8 +215,7 @@ Place Checker::locate(std::uintptr_t address) {
     if (allocation_ == nullptr || !allocation_->holds(at, 1)) allocation_ = memory().find(at);
     return {Place::Kind::global, allocation_ == nullptr ? 0 : address - allocation_->address, allocation_, nullptr};
   }
-  if (address - dynamic_shared_ < max_shared_bytes)
-    return {Place::Kind::dynamic_shared, address - dynamic_shared_, nullptr, nullptr};
+  if (address - dynamic_shared_ < max_shared_bytes) return shared_at(address - dynamic_shared_);
   if (address - locals_ < locals_bytes_) {
     const std::uintptr_t offset = address - locals_;
     if (local_.variable == nullptr || offset - local_.variable->address >= local_.variable->bytes) local_ = local_at(offset);
@@ -222,6 +225,16 @@ Place Checker::locate(std::uintptr_t address) {
   const bool argument = address - reinterpret_cast<std::uintptr_t>(launch_->arguments.get()) < launch_->argument_bytes;
   const bool constant = address >= image_begin_ && address < image_end_;
   return {argument || constant ? Place::Kind::other : Place::Kind::host, 0, nullptr, nullptr};
+}
+
+// Of the block's shared memory: below the dynamic part what the launch tells, each with all up to the next.
+Place Checker::shared_at(std::uintptr_t offset) const {
+  if (offset >= launch_->static_shared) return {Place::Kind::dynamic_shared, offset - launch_->static_shared, nullptr, nullptr};
+  const Symbol* variable = nullptr;
+  for (const Symbol& each : told_variables_) {
+    if (each.address <= offset) variable = &each;
+  }
+  return {Place::Kind::static_shared, offset, nullptr, variable};
 }
 
 Place Checker::local_at(std::uintptr_t offset) const {
@@ -241,7 +254,9 @@ Place Checker::local_at(std::uintptr_t offset) const {
 void Checker::check_cells(const Touch& touch, bool atomic) {
   const Place& place = touch.place;
   const bool global = place.kind == Place::Kind::global;
-  Cell* cells = place.kind == Place::Kind::dynamic_shared ? dynamic_cells_.get() : static_cells_.get();
+  Cell* cells = place.kind == Place::Kind::dynamic_shared ? dynamic_cells_.get() + launch_->static_shared
+                : launch_->static_shared > 0              ? dynamic_cells_.get()
+                                                          : static_cells_.get();
   if (global) {
     if (place.allocation->shadow == nullptr) place.allocation->shadow = make_cells(place.allocation->bytes);
     cells = static_cast<Cell*>(place.allocation->shadow.get());

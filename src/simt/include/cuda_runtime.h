@@ -141,12 +141,14 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute, int va
 template <class F> cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* to, F* function) {
   return cudaFuncGetAttributes(to, reinterpret_cast<const void*>(function));
 }
-template <class F> cudaError_t cudaFuncSetAttribute(F* function, cudaFuncAttribute attribute, int value) {
-  return cudaFuncSetAttribute(reinterpret_cast<const void*>(function), attribute, value);
-}
 
 cudaError_t enqueue(Launch, cudaStream_t);
 Observer* checker();  // of kernels in the checked form (checked/checker.cpp)
+
+#ifndef PASTICHE_PTX  // which has its own (src/ptx/include)
+template <class F> cudaError_t cudaFuncSetAttribute(F* function, cudaFuncAttribute attribute, int value) {
+  return cudaFuncSetAttribute(reinterpret_cast<const void*>(function), attribute, value);
+}
 
 #ifdef PASTICHE_SIMT_CHECKED
 inline namespace checked {
@@ -187,6 +189,7 @@ cudaError_t cudaLaunchKernel(void (*kernel)(Parameters...), dim3 grid, dim3 bloc
 }
 
 }  // namespace checked or plain
+#endif
 }  // namespace pastiche::simt_runtime
 
 using namespace pastiche::simt_runtime;

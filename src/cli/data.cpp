@@ -1,0 +1,83 @@
+#include <fmt/format.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "pastiche/config.h"
+#include "pastiche/data.h"
+#include "pastiche/error.h"
+#include "pastiche/files.h"
+#include "pastiche/pairs.h"
+
+namespace pastiche::cli {
+namespace {
+
+const std::map<std::string, SourceKind> kinds{
+    {"edges", SourceKind::edges}, {"gray", SourceKind::gray}, {"blur", SourceKind::blur}, {"mosaic", SourceKind::mosaic}};
+
+void add_check(CLI::App& data, Outcome& outcome) {
+  struct Arguments {
+    std::string path;
+    bool json = false;
+  };
+  auto a = std::make_shared<Arguments>();
+  CLI::App* command = data.add_subcommand(
+      "check", "List every file that can't be used with the reason, sizes, modes and duplicates." +
+                   examples({"pastiche data check my-pictures", "pastiche data check my-pictures --json > report.json"}));
+  command->add_option("path", a->path, "folder of pictures, or IDX file")->required()->option_text("PATH");
+  command->add_flag("--json", a->json, "one JSON object");
+  command->callback([a, &outcome] {
+    const DatasetReport report = check_dataset(a->path);
+    fmt::print("{}\n", a->json ? to_json(report) : to_text(report));
+    if (!report.unusable.empty()) outcome.exit_code = static_cast<int>(ExitCode::bad_data);
+  });
+}
+
+struct PairsArguments {
+  std::string path, out, make, size = "auto";
+  bool json = false;
+};
+
+void run_pairs(const PairsArguments& a) {
+  const ImageSize size = parse_size(a.size);
+  const MadePairs made = make_pairs(a.path, a.out, kinds.at(a.make), size.height, size.width);
+  if (a.json) {
+    nlohmann::ordered_json json{{"path", a.path}, {"out", a.out}, {"make", a.make}, {"size", to_text(size)}, {"pairs", made.pairs}};
+    json["skipped"] = nlohmann::ordered_json::array();
+    for (const SkippedFile& file : made.skipped) json["skipped"].push_back({{"file", file.file}, {"reason", file.reason}});
+    // A name's bytes may be no UTF-8.
+    fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    return;
+  }
+  fmt::print("{0}: {1} pairs, {2} in A/ and the originals in B/\n", quote(a.out), made.pairs, a.make);
+  if (!made.skipped.empty()) fmt::print("skipped:\n");
+  for (const SkippedFile& file : made.skipped) fmt::print("  {}: {}\n", quote(file.file), file.reason);
+}
+
+void add_pairs(CLI::App& data) {
+  auto a = std::make_shared<PairsArguments>();
+  CLI::App* command = data.add_subcommand(
+      "pairs", "Make a paired set of one folder: OUT/B holds the pictures, over white, and OUT/A what was made of each." +
+                   examples({"pastiche data pairs my-pictures -o sketches --make edges --size 64",
+                             "pastiche data pairs my-pictures -o gray --make gray"}));
+  command->add_option("path", a->path, "folder of pictures, or IDX file")->required()->option_text("PATH");
+  command->add_option("-o,--out", a->out, "new or empty folder")->required()->option_text("OUT");
+  command->add_option("--make", a->make, "edges (black lines on white), gray, blur or mosaic")->required()
+      ->check(CLI::IsMember(kinds))->option_text("KIND");
+  command->add_option("--size", a->size, "crop and resize to a side or WIDTHxHEIGHT; auto: each keeps its own")->option_text("[auto]");
+  command->add_flag("--json", a->json, "one JSON object");
+  command->callback([a] { run_pairs(*a); });
+}
+
+}  // namespace
+
+void add_data(CLI::App& app, Outcome& outcome) {
+  CLI::App* data = app.add_subcommand("data", "Look after data sets." + examples({"pastiche data check my-pictures",
+                                                                                  "pastiche data pairs my-pictures -o sketches --make edges"}));
+  data->require_subcommand(1);
+  add_check(*data, outcome);
+  add_pairs(*data);
+}
+
+}  // namespace pastiche::cli

@@ -1,0 +1,190 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "folder.h"
+#include "idx.h"
+#include "parallel.h"
+#include "pastiche/error.h"
+#include "pastiche/files.h"
+#include "pastiche/pairs.h"
+
+namespace pastiche {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int edge_step = 32;                // the least difference of two flat areas that has a line between them
+constexpr int blocks = 16;                   // of a mosaic, along the shorter side
+constexpr std::size_t max_name_bytes = 255;  // of a file, on most file systems
+
+// I. Sobel and G. Feldman, 1968; of the channel where the gradient is steepest, and the border repeated.
+Image edges(const Image& image) {
+  Image result{image.height, image.width, 1, {}};
+  result.pixels.reserve(std::size_t(image.height) * image.width);
+  for (int y = 0; y < image.height; ++y) {
+    for (int x = 0; x < image.width; ++x) {
+      int steepest = 0;
+      for (int c = 0; c < image.channels; ++c) {
+        const auto at = [&](int dy, int dx) {
+          const int row = std::clamp(y + dy, 0, image.height - 1);
+          const int column = std::clamp(x + dx, 0, image.width - 1);
+          return int{image.pixels[(std::size_t(row) * image.width + column) * image.channels + c]};
+        };
+        const int across = at(-1, 1) + 2 * at(0, 1) + at(1, 1) - at(-1, -1) - 2 * at(0, -1) - at(1, -1);
+        const int down = at(1, -1) + 2 * at(1, 0) + at(1, 1) - at(-1, -1) - 2 * at(-1, 0) - at(-1, 1);
+        steepest = std::max(steepest, across * across + down * down);
+      }
+      constexpr int threshold = 4 * edge_step;  // what a straight edge of that step gives
+      result.pixels.push_back(steepest >= threshold * threshold ? 0 : 255);
+    }
+  }
+  return result;
+}
+
+// A block a pixel.
+Image shrink(const Image& image) {
+  const int side = std::max(2, std::min(image.height, image.width) / blocks);
+  const auto count = [&](int pixels) { return (pixels + side - 1) / side; };
+  return resize(image, count(image.height), count(image.width), Filter::box);
+}
+
+void require_empty(const fs::path& out) {
+  std::error_code error;
+  fs::create_directories(out, error);
+  const bool empty = !error && fs::is_empty(out, error);
+  if (error) {
+    throw Error(ExitCode::bad_file, fmt::format("can't write to {}: {}", quote(out.native()), error.message()));
+  }
+  if (!empty) {
+    throw Error(ExitCode::bad_file, fmt::format("{} holds something already, expected a new or an empty folder; give "
+                                                "another with -o",
+                                                quote(out.native())));
+  }
+}
+
+fs::path png_name(const FolderFile& file) { return fs::path(file.name).replace_extension(".png"); }
+
+// Two of one name would be one file.
+void mark_unwritable_names(std::vector<FolderFile>& files) {
+  std::map<fs::path, std::string> taken;
+  for (FolderFile& file : files) {
+    if (!file.problem.empty()) continue;
+    const fs::path name = png_name(file);
+    if (name.filename().native().size() > max_name_bytes) {
+      file.problem = fmt::format("a name of more than {} bytes; rename it", max_name_bytes);
+    } else if (const auto [other, added] = taken.emplace(name, file.name); !added) {
+      file.problem = fmt::format("is named like {}; rename it", quote(other->second));
+    }
+  }
+}
+
+[[noreturn]] void fail_to_write(const fs::path& path) {
+  const int reason = errno;
+  throw Error(ExitCode::bad_file, fmt::format("can't write {}: {}", quote(path.native()), std::strerror(reason)));
+}
+
+void write_png(const fs::path& path, const Image& image) {
+  std::error_code error;
+  fs::create_directories(path.parent_path(), error);  // where that fails, so does opening
+  const std::vector<std::byte> png = encode_png(image);
+  std::ofstream file(path, std::ios::binary);
+  file.write(reinterpret_cast<const char*>(png.data()), static_cast<std::streamsize>(png.size()));
+  file.close();
+  if (!file) fail_to_write(path);
+}
+
+// Where A and B grow, so that the set is whole or absent. An fsync for each file would take minutes on a busy disk, so
+// one syncfs() for all takes its place.
+class Staging {
+ public:
+  explicit Staging(const fs::path& out) : out_(out) {}
+  ~Staging() {
+    std::error_code ignored;
+    fs::remove_all(a(), ignored);
+    fs::remove_all(b(), ignored);
+  }
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
+
+  fs::path a() const { return out_ / "A.tmp"; }
+  fs::path b() const { return out_ / "B.tmp"; }
+
+  void commit() {
+    const int fd = ::open(out_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const bool written = fd >= 0 && ::syncfs(fd) == 0;
+    if (fd >= 0) ::close(fd);
+    if (!written || std::rename(a().c_str(), (out_ / "A").c_str()) != 0 ||
+        std::rename(b().c_str(), (out_ / "B").c_str()) != 0) {
+      fail_to_write(out_);
+    }
+  }
+
+ private:
+  const fs::path out_;
+};
+
+}  // namespace
+
+Image make_source(const Image& picture, SourceKind kind) {
+  const Image image = convert(picture, picture.channels == 1 ? 1 : 3);
+  switch (kind) {
+    case SourceKind::edges: return edges(image);
+    case SourceKind::gray: return convert(image, 1);
+    case SourceKind::blur: return resize(shrink(image), image.height, image.width, Filter::bicubic);
+    default: return resize(shrink(image), image.height, image.width, Filter::box);
+  }
+}
+
+MadePairs make_pairs(const fs::path& data, const fs::path& out, SourceKind kind, int height, int width) {
+  const fs::path idx_path = find_idx(data);
+  std::unique_ptr<Dataset> idx;
+  std::vector<FolderFile> files;
+  if (idx_path.empty()) {
+    files = inspect_folder(data, default_max_pixels, Depth::probe);
+    mark_unwritable_names(files);
+  } else {
+    idx = open_idx(idx_path, "", {});
+    files.resize(idx->size());
+    for (std::int64_t i = 0; i < idx->size(); ++i) files[i].name = idx->picture_name(i);
+  }
+  require_empty(out);
+  Staging staging(out);
+  parallel_for(static_cast<std::int64_t>(files.size()), [&](std::int64_t i) {
+    FolderFile& file = files[i];
+    if (!file.problem.empty()) return;
+    Image picture;
+    try {
+      picture = idx ? idx->picture(i) : read_picture(data / file.name, {.channels = file.info.is_gray() ? 1 : 3});
+    } catch (const Error& error) {
+      file.problem = error.what();
+      return;
+    }
+    if (height != 0) picture = fit(picture, height, width);
+    write_png(staging.a() / png_name(file), make_source(picture, kind));
+    write_png(staging.b() / png_name(file), picture);
+  });
+  MadePairs made;
+  for (const FolderFile& file : files) {
+    if (!file.problem.empty()) made.skipped.push_back({file.name, file.problem});
+  }
+  made.pairs = static_cast<std::int64_t>(files.size() - made.skipped.size());
+  if (made.pairs == 0) {
+    throw Error(ExitCode::bad_data,
+                fmt::format("none of the {} pictures in {} can be used; the first is {}: {}", files.size(),
+                            quote(data.native()), quote(made.skipped[0].file), made.skipped[0].reason));
+  }
+  staging.commit();
+  return made;
+}
+
+}  // namespace pastiche
