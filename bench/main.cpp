@@ -344,8 +344,9 @@ void profile(const BenchOptions& o, const std::string& device_name, const ModelC
   for (std::size_t i = 0; i < traced.launches().size(); ++i) {
     const Launch& launch = launches[i % launches.size()];
     const double seconds = traced.launches()[i].seconds / steps;
-    ProfileLine& line = by_name[launch.flop > 0 ? launch.kernel + " " + launch.shapes : launch.kernel];
-    line.name = launch.flop > 0 ? launch.kernel + " " + launch.shapes : launch.kernel;
+    const std::string name = launch.flop > 0 ? launch.kernel + " " + launch.shapes : launch.kernel;
+    ProfileLine& line = by_name[name];
+    line.name = name;
     line.calls += i < launches.size();
     line.seconds += seconds;
     line.flop += launch.flop / steps;

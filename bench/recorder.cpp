@@ -13,6 +13,7 @@ constexpr std::size_t most_written = std::size_t{1} << 18;  // the inputs of any
 template <class Kernel> auto Recorder::call(const char* name, Kernel kernel) {
   return [this, name, kernel](auto&... arguments) {
     Launch launch{cost_of(name, arguments...), {}, {}};
+    count(launch.flop);
     std::tuple<decltype(own(arguments))...> owned{own(arguments)...};
     for_each_tensor_of(owned, [&](const Tensor& x) { launch.tensors.push_back(x); });
     launch.bind = [kernel, owned](Backend& on, const TensorMap& map) -> std::function<void()> {

@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <fstream>
 #include <functional>
 #include <regex>
 #include <string>
 #include <vector>
 
 #include "backends/cpu/cpu.h"
+#include "core/system.h"
 #include "pastiche/files.h"
 #include "pastiche/ops.h"
 
@@ -75,14 +75,6 @@ double gain(const ConvRules& without, const ConvRules& with, const RetuneOptions
     }
   }
   return least[0] / least[1];
-}
-
-std::string processor() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  }
-  return "an unknown processor";
 }
 
 // The fewest channels, at least 64, from which on Winograd's algorithm gains at each count that is tried; 0 where it never does.
@@ -153,7 +145,7 @@ void retune(const RetuneOptions& o) {
     text = std::regex_replace(text, std::regex("\\." + name + " = (\\{[^}]*\\}|[0-9]+),"), "." + name + " = " + value + ",");
   }
   text = std::regex_replace(text, std::regex("// Measured on [^\n]*"),
-                            fmt::format("// Measured on {}, {} threads.", processor(), o.threads > 0 ? o.threads : omp_get_num_procs()));
+                            fmt::format("// Measured on {}, {} threads.", processor_name(), o.threads > 0 ? o.threads : omp_get_num_procs()));
   write_file_atomically(file, text);
   fmt::print("\n{} is written; build and run the tests, whose rows of the op table say what must be exact\n", file.string());
 }

@@ -392,6 +392,13 @@ std::vector<File> broken_pictures() {
   return files;
 }
 
+Image noise(int height, int width, int channels, unsigned seed) {
+  Image image{height, width, channels, {}};
+  image.pixels.resize(std::size_t(height) * width * channels);
+  for (auto& value : image.pixels) value = static_cast<std::uint8_t>((seed = seed * 1664525 + 1013904223) >> 24);
+  return image;
+}
+
 TemporaryFolder::TemporaryFolder() {
   std::string pattern = (fs::temp_directory_path() / "pastiche-XXXXXX").string();
   if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("can't make " + pattern);

@@ -61,6 +61,8 @@ struct File {
 std::vector<File> unusual_pictures();  // must decode
 std::vector<File> broken_pictures();   // must be refused with a reason
 
+Image noise(int height, int width, int channels, unsigned seed);
+
 // A new empty folder, removed with all it holds.
 class TemporaryFolder {
  public:

@@ -17,16 +17,10 @@ namespace {
 
 namespace fs = std::filesystem;
 using dirty::Bytes;
+using dirty::noise;
 using dirty::TemporaryFolder;
 
 const fs::path test_data = fs::path(PASTICHE_TEST_DIR) / "data";
-
-Image noise(int height, int width, int channels, unsigned seed) {
-  Image image{height, width, channels, {}};
-  image.pixels.resize(std::size_t(height) * width * channels);
-  for (auto& value : image.pixels) value = static_cast<std::uint8_t>((seed = seed * 1664525 + 1013904223) >> 24);
-  return image;
-}
 
 void write_picture(const fs::path& path, const Image& image) {
   fs::create_directories(path.parent_path());

@@ -1,20 +1,16 @@
 // The CUDA backend as a whole, on src/simt: recorded steps, memory that runs out, absent devices, whole trainings.
-#include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
-#include <filesystem>
 #include <numeric>
 
 #include "pastiche/checkpoint.h"
 #include "pastiche/train.h"
 #include "simt/engine.h"
+#include "tiny_training.h"
 
 namespace pastiche {
 namespace {
-
-namespace fs = std::filesystem;
 
 const ModelConfig small_model{.height = 12, .width = 10, .channels = 3, .nz = 8, .ngf = 4, .ndf = 4, .d_norm = true, .dropout = 0.3};
 
@@ -168,42 +164,9 @@ TEST(SimtBackend, AbsentDevicesAreNamed) {
   EXPECT_NE(message.find("none that runs on"), message.npos) << message;
 }
 
-class SimtTraining : public testing::Test {
- protected:
-  void TearDown() override { fs::remove_all(folder_); }
+using SimtTraining = TinyTraining;
 
-  std::vector<StepStats> run(const std::string& device, TrainConfig config) {
-    config.device = device;
-    config.data = PASTICHE_TEST_DIR "/data/emoji32";
-    config.out = folder_.string();
-    std::vector<StepStats> all;
-    train(config, {.started = [](const fs::path&, const std::string&) {},
-                   .stepped = [&](const RunEvents::Progress& p) { all.push_back(p.stats); },
-                   .note = [](const std::string&) {}});
-    return all;
-  }
-
-  static TrainConfig tiny() {
-    TrainConfig config;
-    config.size = {16, 16};
-    config.ngf = config.ndf = 8;
-    config.batch = 16;
-    config.grid = "2x2";
-    config.steps = 6;
-    return config;
-  }
-
-  const fs::path folder_ = fs::temp_directory_path() / fmt::format("pastiche-simt-{}", getpid());
-};
-
-TEST_F(SimtTraining, LossesAreThoseOfTheCpu) {
-  const std::vector<StepStats> simt = run("simt", tiny()), cpu = run("cpu", tiny());
-  ASSERT_EQ(simt.size(), 6u);
-  for (std::size_t i = 0; i < simt.size(); ++i) {
-    EXPECT_NEAR(simt[i].loss_g, cpu[i].loss_g, 1e-3) << i;
-    EXPECT_NEAR(simt[i].loss_d, cpu[i].loss_d, 1e-3) << i;
-  }
-}
+TEST_F(SimtTraining, LossesAreThoseOfTheCpu) { expect_losses_of_the_cpu("simt"); }
 
 TEST_F(SimtTraining, ABatchThatIsTooLargeIsToldWhatFits) {
   const MachineScope scope;

@@ -180,6 +180,7 @@ class Backend {
 
  private:
   [[noreturn]] void refuse(std::size_t bytes) const;
+  std::size_t buffer_size(std::size_t bytes) const;  // what is taken for so many
 
   using FreeBuffers = std::map<std::size_t, std::vector<void*>>;  // by size class
 

@@ -9,7 +9,7 @@ namespace pastiche {
 
 #define PASTICHE_KERNEL(name, parameters, arguments) \
   void PlanBackend::name parameters { \
-    flop_ += std::apply([](const auto&... each) { return cost_of(#name, each...).flop; }, std::forward_as_tuple arguments); \
+    count(std::apply([](const auto&... each) { return cost_of(#name, each...).flop; }, std::forward_as_tuple arguments)); \
   }
 #include "pastiche/kernels.def"
 #undef PASTICHE_KERNEL

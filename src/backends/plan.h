@@ -24,6 +24,7 @@ class PlanBackend : public Backend {
   double flop() const { return flop_; }  // of all that was launched, as LaunchCost counts them
 
  protected:
+  void count(double flop) { flop_ += flop; }
   void* system_allocate(std::size_t) override { return reinterpret_cast<void*>(next_ += 64); }
   void system_release(void*, std::size_t) override {}
 

@@ -3,23 +3,15 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <thread>
 
 #include "check/kernel_check.h"
 #include "cli/commands.h"
+#include "core/system.h"
 #include "pastiche/error.h"
 
 namespace pastiche::cli {
 namespace {
-
-std::string processor_name() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);) {
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  }
-  return "unknown";
-}
 
 void print_machine() {
   struct sysinfo memory {};

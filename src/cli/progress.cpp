@@ -8,7 +8,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "core/process_memory.h"
+#include "core/system.h"
 
 namespace pastiche {
 namespace {

@@ -20,8 +20,11 @@ std::size_t size_class(std::size_t bytes) {
 
 Backend::~Backend() = default;
 
+// An empty buffer has an address too.
+std::size_t Backend::buffer_size(std::size_t bytes) const { return pool_ ? size_class(bytes) : std::max<std::size_t>(bytes, 1); }
+
 void* Backend::allocate(std::size_t bytes) {
-  const std::size_t size = pool_ ? size_class(bytes) : std::max<std::size_t>(bytes, 1);
+  const std::size_t size = buffer_size(bytes);
   void* data = nullptr;
   bool recorded = false;
   {
@@ -54,7 +57,7 @@ void* Backend::allocate(std::size_t bytes) {
 
 void Backend::release(void* data, std::size_t bytes) {
   std::lock_guard lock(mutex_);
-  const std::size_t size = pool_ ? size_class(bytes) : std::max<std::size_t>(bytes, 1);
+  const std::size_t size = buffer_size(bytes);
   const auto owner = arena_of_.find(data);
   stats_.used_bytes -= size;
   if (pool_ || owner != arena_of_.end()) {

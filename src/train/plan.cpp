@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "core/process_memory.h"
+#include "core/system.h"
 #include "pastiche/data.h"
 #include "pastiche/train.h"
 #include "train/setup.h"
@@ -20,16 +20,11 @@ std::vector<std::uint8_t> gray_pictures(const ModelConfig& model, std::int64_t b
 // A training on a backend without memory.
 class PlannedTraining {
  public:
-  PlannedTraining(TrainConfig config, const ModelConfig& model, std::int64_t batch, DType dtype)
-      : trainer_(backend_, with_batch(config, batch), model, dtype), state_bytes_(backend_.pool_stats().used_bytes) {
+  PlannedTraining(const TrainConfig& config, const ModelConfig& model, std::int64_t batch, DType dtype)
+      : trainer_(backend_, config, model, dtype), state_bytes_(backend_.pool_stats().used_bytes) {
     const std::vector<std::uint8_t> pictures = gray_pictures(model, batch);
     for (int step = 0; step < 2; ++step) trainer_.step(pictures);
     flop_ = backend_.flop() / 2;
-  }
-
-  static TrainConfig& with_batch(TrainConfig& config, std::int64_t batch) {
-    config.batch = static_cast<int>(batch);
-    return config;
   }
 
   GanTrainer& trainer() { return trainer_; }
@@ -57,9 +52,9 @@ struct Calibration {
   std::size_t workspaces;  // what the backend holds beyond the tensors
 };
 
-Calibration calibrate(const TrainConfig& config, const ModelConfig& model, DType dtype, std::int64_t batch) {
+Calibration calibrate(const std::string& device, const TrainConfig& config, const ModelConfig& model, DType dtype, std::int64_t batch) {
   using Clock = std::chrono::steady_clock;
-  const auto backend = make_backend(choose_device(config.device).name, threads_of(config));
+  const auto backend = make_backend(device, threads_of(config));
   GanTrainer trainer(*backend, config, model, dtype);
   const std::vector<std::uint8_t> pictures = gray_pictures(model, batch);
   std::vector<double> seconds;
@@ -103,7 +98,9 @@ TrainingPlan plan_training(TrainConfig config) {
   const std::int64_t batch = config.batch;
 
   const std::int64_t most = std::min<std::int64_t>(batch, 32), least = batch > 32 ? 16 : most;
-  const Calibration a = calibrate(config, model, dtype, least), b = most == least ? a : calibrate(config, model, dtype, most);
+  const std::string device = choose_device(config.device).name;
+  const Calibration a = calibrate(device, config, model, dtype, least);
+  const Calibration b = most == least ? a : calibrate(device, config, model, dtype, most);
   const auto workspaces = static_cast<std::size_t>(
       extrapolate(batch, a.batch, static_cast<double>(a.workspaces), b.batch, static_cast<double>(b.workspaces)));
   ::malloc_trim(0);
@@ -120,7 +117,7 @@ TrainingPlan plan_training(TrainConfig config) {
   std::size_t checkpoint_bytes = 0;
   for (const SafeTensor& tensor : checkpoint.tensors) checkpoint_bytes += tensor.bytes.size();
 
-  const auto backend = make_backend(choose_device(config.device).name, threads_of(config));
+  const auto backend = make_backend(device, threads_of(config));
   const bool own_memory = backend->name() == "cuda";
   const std::size_t weights_g = bytes_of(planned.trainer().generator().parameters());
   const std::size_t weights_d = bytes_of(planned.trainer().discriminator().parameters());

@@ -12,7 +12,6 @@ def serve(prepare):
 
     {"prepare": key, ...spec}  prepares, and answers what is told
     {"run": key, "times": n}   runs it n times, and answers {"ms": [...]}
-    {"drop": key}              gives its memory back
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not stand among the answers
@@ -23,11 +22,8 @@ def serve(prepare):
             if "prepare" in order:
                 key = order.pop("prepare")
                 prepared[key], answer = prepare(order)
-            elif "run" in order:
-                answer = {"ms": [timed(prepared[order["run"]]) for _ in range(order["times"])]}
             else:
-                prepared.pop(order["drop"], None)
-                answer = {}
+                answer = {"ms": [timed(prepared[order["run"]]) for _ in range(order["times"])]}
         except Exception as error:  # of a library, of any kind: that row's result
             answer = {"error": f"{type(error).__name__}: {(str(error).strip() or '?').splitlines()[0][:150]}"}
         print(json.dumps(answer), file=answers, flush=True)
