@@ -8,6 +8,7 @@
 
 #include "pastiche/models.h"
 #include "pastiche/safetensors.h"
+#include "pastiche/translators.h"
 
 namespace pastiche {
 
@@ -38,7 +39,27 @@ struct LoadedGenerator {
 LoadedGenerator load_generator(Backend& backend, const std::filesystem::path& path);
 ModelCard read_model_card(const SafetensorsFile& file, const std::filesystem::path& path);
 
-// "generator" or "checkpoint"; Error(bad_file) for a file that is not ours.
+// The same of a network that turns pictures into others.
+struct TranslatorCard {
+  TranslatorConfig network;
+  std::string method;  // "pix2pix", "cyclegan" or "cut"
+  std::int64_t step = 0;
+  std::string data;
+  std::string data_fingerprint;
+  std::int64_t seed = 0;
+};
+
+SafetensorsFile translator_file(Translator& translator, const TranslatorCard& card);
+
+struct LoadedTranslator {
+  std::unique_ptr<Translator> translator;
+  TranslatorCard card;
+  std::string hash;  // SHA-256 of the file
+};
+LoadedTranslator load_translator(Backend& backend, const std::filesystem::path& path);
+TranslatorCard read_translator_card(const SafetensorsFile& file, const std::filesystem::path& path);
+
+// "generator", "translator" or "checkpoint"; Error(bad_file) for a file that is not ours.
 std::string file_kind(const SafetensorsFile& file, const std::filesystem::path& path);
 
 }  // namespace pastiche

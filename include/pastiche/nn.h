@@ -92,11 +92,20 @@ class Parameters {
 enum class Mode : bool { eval, train };
 enum class Bias : bool { no, yes };
 
+// Statistics of a network's instance norms, from one pass over one picture: passes that are given them take them for constants,
+// so that each pixel depends on those that its convolutions see alone, and tiles and frames of a video have one look.
+struct NormConstants {
+  std::vector<NormStats> stats;  // [C], in the order of the network
+  bool complete = false;         // else the pass adds its own
+  std::size_t next = 0;
+};
+
 // What a layer needs to know of the pass it is in.
 struct Pass {
   Mode mode = Mode::eval;
   Tensor state = {};       // the StepState; for dropout in training
   std::uint32_t call = 0;  // which pass of this network within the step
+  NormConstants* constants = nullptr;
 };
 
 struct LinearOptions {
@@ -170,7 +179,7 @@ struct GroupNormOptions {
 class GroupNorm {
  public:
   GroupNorm(Parameters& parameters, const std::string& name, const GroupNormOptions& options);
-  Var operator()(const Var& x, double slope, Phases from = Phases::none) const;
+  Var operator()(const Var& x, double slope, const Pass& pass = {}, Phases from = Phases::none) const;
 
  private:
   GroupNormOptions options_;

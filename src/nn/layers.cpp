@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "ops/check.h"
 #include "pastiche/nn.h"
 
 namespace pastiche {
@@ -85,15 +86,26 @@ GroupNorm::GroupNorm(Parameters& parameters, const std::string& name, const Grou
     weight_ = &parameters.add(name + ".weight", shape, Init::constant(1), TorchLayout::same(shape));
     bias_ = add_bias(parameters, name, o.channels, Bias::yes);
   } else {
-    ones_ = Tensor::full(parameters.backend(), shape, 1, parameters.dtype());
-    zeros_ = Tensor::full(parameters.backend(), shape, 0, parameters.dtype());
+    const DType dtype = parameter_dtype(parameters.dtype());
+    ones_ = Tensor::full(parameters.backend(), shape, 1, dtype);
+    zeros_ = Tensor::full(parameters.backend(), shape, 0, dtype);
   }
 }
 
-Var GroupNorm::operator()(const Var& x, double slope, Phases from) const {
+Var GroupNorm::operator()(const Var& x, double slope, const Pass& pass, Phases from) const {
   const NormAct p{.eps = options_.eps, .slope = slope, .from = from, .group = options_.channels / options_.groups};
+  const Var gamma = options_.affine ? weight_->var() : Var(ones_), beta = options_.affine ? bias_->var() : Var(zeros_);
+  NormConstants* constants = pass.constants;
+  if (constants != nullptr && constants->complete) {
+    if (constants->next == constants->stats.size()) constants->next = 0;  // of the next pass
+    return norm_act_fixed(x, constants->stats[constants->next++], gamma, beta, {.eps = options_.eps, .slope = slope, .from = from});
+  }
   const NormStats stats = group_stats(x, p);
-  return options_.affine ? norm_act(x, stats, weight_->var(), bias_->var(), p) : norm_act(x, stats, ones_, zeros_, p);
+  if (constants != nullptr) {
+    const Shape all{options_.channels};
+    constants->stats.push_back({stats.mean.reshaped(all), stats.var.reshaped(all)});  // throws unless it was one picture
+  }
+  return norm_act(x, stats, gamma, beta, p);
 }
 
 }  // namespace pastiche

@@ -87,17 +87,63 @@ void load_parameters(const SafetensorsFile& file, const std::string& prefix, Par
   if (!wrong.empty()) throw Error(ExitCode::bad_file, fmt::format("weights do not fit the model: {}", fmt::join(wrong, "; ")));
 }
 
-SafetensorsFile generator_file(Generator& generator, const ModelCard& card) {
+namespace {
+
+template <class Card>
+SafetensorsFile network_file(const char* kind, const Parameters& parameters, const char* config_key, const std::string& config,
+                             const Card& card) {
   SafetensorsFile file;
-  append_parameters(file, "", generator.parameters());
+  append_parameters(file, "", parameters);
+  ordered_json training{{"step", card.step}, {"seed", card.seed}, {"data", card.data}, {"data_fingerprint", card.data_fingerprint}};
+  if constexpr (requires { card.method; }) training["method"] = card.method;
   const ordered_json json{{"format_version", file_format_version},
-                          {"kind", "generator"},
-                          {"model", ordered_json::parse(model_config_to_json(card.model))},
+                          {"kind", kind},
+                          {config_key, ordered_json::parse(config)},
                           {"pictures", {{"layout", "NHWC"}, {"range", {-1, 1}}}},
-                          {"training", {{"step", card.step}, {"seed", card.seed}, {"data", card.data},
-                                        {"data_fingerprint", card.data_fingerprint}}}};
+                          {"training", training}};
   file.metadata = {{"format", "pt"}, {"pastiche", json.dump()}};
   return file;
+}
+
+// Runs `read` on the metadata of a file of that kind.
+template <class Read>
+auto read_card(const SafetensorsFile& file, const std::filesystem::path& path, const char* kind, const char* advice, Read&& read) {
+  const ordered_json json = own_metadata(file, path);
+  if (json.value("kind", "") != kind) {
+    throw Error(ExitCode::bad_file, fmt::format("{} is a {}, not a {}: {}", quote(path.string()), json.value("kind", "file of another kind"),
+                                                kind, advice));
+  }
+  try {
+    return read(json, json.at("training"));
+  } catch (const nlohmann::json::exception& e) {
+    throw Error(ExitCode::bad_file, fmt::format("{}: its 'pastiche' metadata is incomplete: {}", quote(path.string()), e.what()));
+  }
+}
+
+SafetensorsFile parse_file(const std::vector<std::byte>& bytes, const std::filesystem::path& path) {
+  try {
+    return parse_safetensors(bytes);
+  } catch (const Error& e) {
+    throw Error(e.code(), fmt::format("{}: {}", quote(path.string()), e.what()));
+  }
+}
+
+void load_weights(const SafetensorsFile& file, const std::filesystem::path& path, Parameters& parameters) {
+  try {
+    load_parameters(file, "", parameters);
+  } catch (const Error& e) {
+    throw Error(e.code(), fmt::format("{}: {}", quote(path.string()), e.what()));
+  }
+}
+
+}  // namespace
+
+SafetensorsFile generator_file(Generator& generator, const ModelCard& card) {
+  return network_file("generator", generator.parameters(), "model", model_config_to_json(card.model), card);
+}
+
+SafetensorsFile translator_file(Translator& translator, const TranslatorCard& card) {
+  return network_file("translator", translator.parameters(), "network", translator_config_to_json(card.network), card);
 }
 
 std::string file_kind(const SafetensorsFile& file, const std::filesystem::path& path) {
@@ -105,35 +151,37 @@ std::string file_kind(const SafetensorsFile& file, const std::filesystem::path& 
 }
 
 ModelCard read_model_card(const SafetensorsFile& file, const std::filesystem::path& path) {
-  const ordered_json json = own_metadata(file, path);
-  if (json.value("kind", "") != "generator") {
-    throw Error(ExitCode::bad_file, fmt::format("{} is a {}, not a generator: give the run's model.safetensors",
-                                                quote(path.string()), json.value("kind", "file of another kind")));
-  }
-  try {
-    const ordered_json& training = json.at("training");
+  const char* advice = "give the model.safetensors of a run that learned to make pictures; `pastiche stylize` takes translators";
+  return read_card(file, path, "generator", advice, [](const ordered_json& json, const ordered_json& training) -> ModelCard {
     return {.model = model_config_from_json(json.at("model").dump()), .step = training.at("step"), .data = training.at("data"),
             .data_fingerprint = training.at("data_fingerprint"), .seed = training.at("seed")};
-  } catch (const nlohmann::json::exception& e) {
-    throw Error(ExitCode::bad_file, fmt::format("{}: its 'pastiche' metadata is incomplete: {}", quote(path.string()), e.what()));
-  }
+  });
+}
+
+TranslatorCard read_translator_card(const SafetensorsFile& file, const std::filesystem::path& path) {
+  const char* advice = "give the model.safetensors of a run of pix2pix, cyclegan or cut; `pastiche generate` takes generators";
+  return read_card(file, path, "translator", advice, [](const ordered_json& json, const ordered_json& training) -> TranslatorCard {
+    return {.network = translator_config_from_json(json.at("network").dump()), .method = training.at("method"),
+            .step = training.at("step"), .data = training.at("data"), .data_fingerprint = training.at("data_fingerprint"),
+            .seed = training.at("seed")};
+  });
 }
 
 LoadedGenerator load_generator(Backend& backend, const std::filesystem::path& path) {
   const std::vector<std::byte> bytes = read_file(path);
-  SafetensorsFile file;
-  try {
-    file = parse_safetensors(bytes);
-  } catch (const Error& e) {
-    throw Error(e.code(), fmt::format("{}: {}", quote(path.string()), e.what()));
-  }
+  const SafetensorsFile file = parse_file(bytes, path);
   LoadedGenerator loaded{.generator = nullptr, .card = read_model_card(file, path), .hash = sha256_hex(bytes)};
   loaded.generator = make_generator(backend, loaded.card.model, 0);
-  try {
-    load_parameters(file, "", loaded.generator->parameters());
-  } catch (const Error& e) {
-    throw Error(e.code(), fmt::format("{}: {}", quote(path.string()), e.what()));
-  }
+  load_weights(file, path, loaded.generator->parameters());
+  return loaded;
+}
+
+LoadedTranslator load_translator(Backend& backend, const std::filesystem::path& path) {
+  const std::vector<std::byte> bytes = read_file(path);
+  const SafetensorsFile file = parse_file(bytes, path);
+  LoadedTranslator loaded{.translator = nullptr, .card = read_translator_card(file, path), .hash = sha256_hex(bytes)};
+  loaded.translator = make_translator(backend, loaded.card.network, 0);
+  load_weights(file, path, loaded.translator->parameters());
   return loaded;
 }
 
