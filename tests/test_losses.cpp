@@ -24,8 +24,9 @@ template <AdversarialLoss kind> Var of_g(const Var&, const Var& fake) { return g
 const double log2 = 0.6931471805599453;  // bce at a logit of 0
 
 const LossCase cases[] = {
-    {"bce D", of_d<AdversarialLoss::bce>, {0, 0}, {0, 0}, 2 * log2, {-0.25, -0.25}, {0.25, 0.25}},
-    {"bce G", of_g<AdversarialLoss::bce>, {1, 1}, {0, 0}, log2, {}, {-0.25, -0.25}},
+    {"non-saturating D", of_d<AdversarialLoss::non_saturating>, {0, 0}, {0, 0}, 2 * log2, {-0.25, -0.25}, {0.25, 0.25}},
+    {"non-saturating G", of_g<AdversarialLoss::non_saturating>, {1, 1}, {0, 0}, log2, {}, {-0.25, -0.25}},
+    {"minimax G", of_g<AdversarialLoss::minimax>, {1, 1}, {0, 0}, -log2, {}, {-0.25, -0.25}},
     // ((0.5 - 1)^2 + (3 - 1)^2) / 2 + (0.25^2 + 1^2) / 2; 2 (x - target) / 2
     {"lsgan D", of_d<AdversarialLoss::lsgan>, {0.5, 3}, {0.25, -1}, 2.125 + 0.53125, {-0.5, 2}, {0.25, -1}},
     {"lsgan G", of_g<AdversarialLoss::lsgan>, {1, 1}, {0.25, -1}, (0.5625 + 4) / 2, {}, {-0.75, -2}},

@@ -18,13 +18,17 @@ struct ImageSize {
 // What `pastiche train` can be told. visit_options() below says what each member means and allows.
 struct TrainConfig {
   std::string model = "dcgan";
+  std::string preset = "small";
   std::string data;
+  std::string style;
+  std::string holdout = "0";
   std::string out = "runs";
   std::string name;
   ImageSize size;
   int channels = 0;
   std::string background = "ffffff";
   bool mirror = false;
+  double crop = 1;
   bool strict = false;
 
   int base = 0;
@@ -33,10 +37,20 @@ struct TrainConfig {
   int ndf = 64;
   bool d_norm = false;
   double dropout = 0;
+  std::string network = "resnet";
+  int blocks = 0;
+  int depth = 0;
 
   std::string loss = "non-saturating";
   std::string step = "alternating";
   double label_smoothing = 0;
+  double lambda_l1 = 100;
+  double lambda_cycle = 10;
+  double lambda_identity = 0.5;
+  int pool = 50;
+  double lambda_nce = 1;
+  int patches = 256;
+  double temperature = 0.07;
   double l1 = 0;
   double l2 = 0;
   int batch = 64;
@@ -45,6 +59,7 @@ struct TrainConfig {
   double beta1 = 0.5;
   double beta2 = 0.999;
   double adam_eps = 1e-8;
+  double decay_from = 1;
   double ema = 0.999;
 
   std::int64_t steps = 0;
@@ -63,9 +78,15 @@ struct TrainConfig {
   std::int64_t seed = 0;
 };
 
+// pix2pix, cyclegan and cut learn to turn pictures of one domain into another's; the other models make new ones.
+bool is_translation(const std::string& model);
+// What is not said: the papers' settings, and sizes that a processor can learn; with the preset "full" the papers' sizes too.
+TrainConfig default_config(const std::string& model, const std::string& preset = "small");
+
 // When --steps, --kimg, --epochs and --time are all absent: 17 passes over MNIST, enough for clear pictures of 28 to 64
-// pixels.
+// pixels; of a translator, whose steps cost ten times that, fewer.
 inline constexpr double default_kimg = 1000;
+inline constexpr double default_translation_kimg = 100;
 
 // What an option allows. Each has accepts(value) and expected(), the words for a message such as "0 to 1".
 namespace option {
@@ -106,6 +127,7 @@ bool is_duration(const std::string&);  // or empty
 bool is_interval(const std::string&);
 bool is_grid(const std::string&);
 bool is_color(const std::string&);
+bool is_share(const std::string&);
 bool is_name(const std::string&);  // or empty
 
 struct Channels {
@@ -121,8 +143,13 @@ struct Channels {
 template <class Config, class Visitor>
 void visit_options(Config& config, Visitor&& visit) {
   using namespace option;
-  visit("model", config.model, OneOf{{"dcgan", "article"}}, "architecture");
+  visit("model", config.model, OneOf{{"dcgan", "article", "pix2pix", "cyclegan", "cut"}}, "architecture and method");
+  visit("preset", config.preset, OneOf{{"small", "full"}}, "small: translators that a processor can learn; full: the papers' sizes");
   visit("data", config.data, Any{}, "folder of pictures, or IDX file (.gz too), to learn from");
+  visit("style", config.style, Any{}, "folder of what pictures are to be turned into; without it, --data holds both: A/ and B/, "
+        "trainA/ and trainB/, or pictures side by side");
+  visit("holdout", config.holdout, Form{is_share, "a share such as 5% or 0.05, below 1"},
+        "share of the pictures kept from training, for samples and for measuring");
   visit("out", config.out, Any{}, "folder that run folders are made in");
   visit("name", config.name, Form{is_name, "letters, digits, '.', '_' and '-'"},
         "name of the run folder after its number; empty: from model and data");
@@ -131,6 +158,7 @@ void visit_options(Config& config, Visitor&& visit) {
   visit("background", config.background, Form{is_color, "six hexadecimal digits such as ffffff"},
         "colour behind transparent pictures, RRGGBB");
   visit("mirror", config.mirror, Any{}, "also show every picture mirrored left to right");
+  visit("crop", config.crop, Range{1, 4}, "pictures to translate are resized to this times the size, and cropped at random");
   visit("strict", config.strict, Any{}, "refuse data with a picture that can't be read, instead of leaving it out");
 
   visit("base", config.base, Range{0, 1024}, "side of the generator's first feature map; 0: a quarter of the size");
@@ -138,13 +166,24 @@ void visit_options(Config& config, Visitor&& visit) {
   visit("ngf", config.ngf, Range{1, 1024}, "channels of the generator's last hidden layer");
   visit("ndf", config.ndf, Range{1, 1024}, "channels of the discriminator's first layer");
   visit("d-norm", config.d_norm, Any{}, "batch norm in the discriminator");
-  visit("dropout", config.dropout, Range{0, 0.95}, "dropout probability in the discriminator");
+  visit("dropout", config.dropout, Range{0, 0.95}, "dropout probability in the discriminator; of a unet, in its innermost decoders");
+  visit("network", config.network, OneOf{{"unet", "resnet"}}, "generator of a translation");
+  visit("blocks", config.blocks, Range{0, 64}, "residual blocks of a resnet; 0: 4, 6 from 128 pixels, with --preset full 9 from 256");
+  visit("depth", config.depth, Range{0, 12}, "halvings of a unet; 0: until the smaller side is at most 7, with --preset full 1");
 
-  visit("loss", config.loss, OneOf{{"non-saturating", "minimax"}}, "generator loss");
+  visit("loss", config.loss, OneOf{{"non-saturating", "minimax", "lsgan", "hinge"}}, "adversarial loss");
   visit("step", config.step, OneOf{{"alternating", "joint"}},
         "alternating: D, then G against the new D; joint: both gradients before both updates");
   visit("label-smoothing", config.label_smoothing, Range{0, 0.5},
         "target of real pictures is 1 minus this (one-sided)");
+  visit("lambda-l1", config.lambda_l1, Range{0, 1e6}, "pix2pix: weight of the L1 distance to the picture's partner");
+  visit("lambda-cycle", config.lambda_cycle, Range{0, 1e6}, "cyclegan: weight of the L1 distance to the picture after there and back");
+  visit("lambda-identity", config.lambda_identity, Range{0, 1e6},
+        "cyclegan: weight of leaving the target's pictures as they are, as a part of lambda-cycle");
+  visit("pool", config.pool, Range{0, 10000}, "cyclegan: earlier results that its discriminators are shown again");
+  visit("lambda-nce", config.lambda_nce, Range{0, 1e6}, "cut: weight of the patchwise contrastive loss");
+  visit("patches", config.patches, Range{2, 65536}, "cut: patches of a picture that are compared");
+  visit("temperature", config.temperature, Range{0.02, 10}, "cut: what similarities are divided by");
   visit("l1", config.l1, Range{0, 10}, "L1 penalty on the weights");
   visit("l2", config.l2, Range{0, 10}, "L2 penalty on the weights");
   visit("batch", config.batch, Range{1, 65536}, "pictures a step");
@@ -153,6 +192,7 @@ void visit_options(Config& config, Visitor&& visit) {
   visit("beta1", config.beta1, Range{0, 0.9999}, "Adam decay of the first moment");
   visit("beta2", config.beta2, Range{0, 0.999999}, "Adam decay of the second moment");
   visit("adam-eps", config.adam_eps, Range{1e-16, 1}, "Adam epsilon");
+  visit("decay-from", config.decay_from, Range{0, 1}, "part of the training after which learning rates fall linearly to 0; 1: never");
   visit("ema", config.ema, Range{0, 0.999999}, "decay a step of the averaged generator; 0: no averaging");
 
   visit("steps", config.steps, Range{0, 1e12}, "stop after this many steps; 0: no such limit; the first limit stops");
@@ -205,6 +245,7 @@ std::string expectation(const T&, const Rule& rule) {
 
 // Parsers of the text forms; each throws Error(usage).
 ImageSize parse_size(std::string_view text);   // "64", "64x48" (width first), "auto"
+double parse_share(std::string_view text);     // "5%", "0.05"
 std::string to_text(ImageSize size);           // what parse_size() reads
 double parse_duration(std::string_view text);  // seconds: "90s", "2m", "1.5h", "1h30m", "2d"
 

@@ -4,22 +4,16 @@
 
 namespace pastiche {
 
-// Goodfellow et al., 2014: bce(real, 1 - smoothing) + bce(fake, 0); one-sided label smoothing as in Salimans et al., 2016.
-Var discriminator_loss(const Var& real_logits, const Var& fake_logits, double smoothing = 0);
-
-enum class GeneratorLoss : std::uint8_t {
-  non_saturating,  // bce(fake, 1) = -mean ln D(G(z))
-  minimax,         // -bce(fake, 0) = mean ln(1 - D(G(z))), the article's
-};
-Var generator_loss(const Var& fake_logits, GeneratorLoss kind);
-
-// Losses of both sides by one name. Logits of any shape, averaged over all elements.
+// Of both sides, by one name. Logits of any shape, averaged over all elements. s is one-sided label smoothing (Salimans et al.,
+// 2016): what real pictures should reach is 1 - s.
 enum class AdversarialLoss : std::uint8_t {
-  bce,    // D: bce(real, 1) + bce(fake, 0); G: bce(fake, 1), non-saturating
-  lsgan,  // D: mean (real - 1)^2 + mean fake^2; G: mean (fake - 1)^2 (Mao et al., 2017, without their factors of 1/2)
-  hinge,  // D: mean max(0, 1 - real) + mean max(0, 1 + fake); G: -mean fake (Lim and Ye, 2017)
+  non_saturating,  // D: bce(real, 1 - s) + bce(fake, 0); G: bce(fake, 1) = -mean ln D(G(z)) (Goodfellow et al., 2014)
+  minimax,         // D: the same; G: -bce(fake, 0) = mean ln(1 - D(G(z))), the article's
+  lsgan,           // D: mean (real - (1 - s))^2 + mean fake^2; G: mean (fake - 1)^2 (Mao et al., 2017, without their halves)
+  hinge,           // D: mean max(0, 1 - s - real) + mean max(0, 1 + fake); G: -mean fake (Lim and Ye, 2017)
 };
-Var discriminator_loss(const Var& real_logits, const Var& fake_logits, AdversarialLoss kind);
+AdversarialLoss adversarial_loss(const std::string& name);  // "non-saturating", "minimax", "lsgan" or "hinge"
+Var discriminator_loss(const Var& real_logits, const Var& fake_logits, AdversarialLoss kind, double smoothing = 0);
 Var generator_loss(const Var& fake_logits, AdversarialLoss kind);
 
 // mean |a - b|, for a and b of one shape.

@@ -24,4 +24,15 @@ struct SwdResult {
 // the mean and deviation of each set, so it sees texture and structure, not overall brightness. The sets must be equally large.
 SwdResult sliced_wasserstein(std::span<const Image> a, std::span<const Image> b, const SwdOptions& options = {});
 
+// How near pictures are to those they should be, each to its own, averaged over all. Samples count from 0 to 1.
+struct PictureDistance {
+  double l1 = 0;    // mean |a - b|
+  double psnr = 0;  // dB, of the mean squared error over all; infinite where all are equal
+  double ssim = 0;  // structural similarity, 1 where all are equal
+};
+// Wang et al., 2004: SSIM of each channel over Gaussian windows of 11x11 with deviation 1.5 that lie within the picture, K1 = 0.01,
+// K2 = 0.03. Pictures are of one shape, at least 11 a side.
+inline constexpr int least_distance_side = 11;
+PictureDistance picture_distance(std::span<const Image> a, std::span<const Image> b);
+
 }  // namespace pastiche

@@ -15,6 +15,7 @@ class AdamOptimizer {
   // One update from gradients aligned with parameters.vars(); learning rate and step count come from state.optim[slot].
   void step(std::span<const Var> gradients, const Tensor& state);
 
+  const Adam& settings() const { return settings_; }
   // First and second moments, aligned with parameters.vars(), as parameters of their own: a checkpoint writes them.
   Parameters& m() { return m_; }
   Parameters& v() { return v_; }

@@ -1,9 +1,12 @@
 #pragma once
 // The training step, and a whole training with its run folder.
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <functional>
+#include <initializer_list>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "pastiche/config.h"
@@ -11,7 +14,9 @@
 #include "pastiche/losses.h"
 #include "pastiche/models.h"
 #include "pastiche/optim.h"
+#include "pastiche/patch_nce.h"
 #include "pastiche/safetensors.h"
+#include "pastiche/translators.h"
 
 namespace pastiche {
 
@@ -19,76 +24,162 @@ struct StepStats {
   std::int64_t step = 0;  // the first is 1
   double loss_g = 0, loss_d = 0;
   double d_real = 0, d_fake = 0;  // mean of sigmoid(D(.)) before the update
+  double loss_content = 0;        // of a translator, unweighted: L1 of pix2pix, cycle consistency of cyclegan, contrast of patches of cut
 };
 
-// Generator, discriminator, their Adams and the averaged generator.
-class GanTrainer {
- public:
-  // Uses of TrainConfig what concerns a step: loss, step, batch, learning rates, penalties, ema, seed. The backend must outlive it.
-  GanTrainer(Backend& backend, const TrainConfig& config, const ModelConfig& model, DType dtype = DType::f32);
+using PictureBytes = std::span<const std::uint8_t>;  // [N,H,W,C]
 
-  // One step on pictures [batch,H,W,C]; z is drawn from the seed. Error(diverged) names the first tensor that is not finite.
-  StepStats step(std::span<const std::uint8_t> pictures);
+// What every training step has, whatever its networks: their Adams and averages, learning rates, pictures on their way to the
+// device, the recorded step, and what is saved.
+class Trainer {
+ public:
+  virtual ~Trainer() = default;
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+
+  // One step on pictures of each domain. Error(diverged) names the first tensor that is not finite.
+  StepStats step(std::initializer_list<PictureBytes> domains);
   // The same in two halves: pictures go on their way to the device, and a step on them follows. It calls `meanwhile` while the
   // device works, which is the time to prefetch the next ones.
-  void prefetch(std::span<const std::uint8_t> pictures);
+  void prefetch(std::initializer_list<PictureBytes> domains);
   StepStats step_prefetched(const std::function<void()>& meanwhile = {});
+
+  std::int64_t steps_done() const { return state_.step; }
+  // Of the whole training, 0 where no one knows: what the decay of the learning rates ends with.
+  void set_total_steps(std::int64_t steps) { total_steps_ = steps; }
+
+  // All that the next step depends on but the data: weights, averages, moments, running statistics, counters.
+  virtual void save(SafetensorsFile& file) const;
+  virtual void load(const SafetensorsFile& file, std::int64_t step);
+
+  struct Network {
+    Network(Parameters& of, Parameters* average, const Adam& settings) : parameters(of), averaged(average), adam(of, settings, average) {}
+    Parameters& parameters;
+    Parameters* averaged;  // or nullptr
+    AdamOptimizer adam;
+  };
+  const std::deque<Network>& networks() const { return networks_; }
+
+ protected:
+  // Uses of TrainConfig what concerns a step. The backend must outlive it. `picture` is [H,W,C].
+  Trainer(Backend& backend, const TrainConfig& config, const Shape& picture, std::size_t domains, DType dtype);
+
+  enum class Side { g, d };
+  void add_network(Side side, Parameters& parameters, Parameters* averaged = nullptr);
+
+  struct Losses {
+    Var d, g, real_logits, fake_logits;
+    Var content = {};
+  };
+  // What happens between begin and end: nothing in it waits for the device.
+  virtual Losses compute(std::span<const Tensor> pictures) = 0;  // of each domain [N,H,W,C] in [-1, 1]
+  StepStats run_eagerly(const std::function<Losses()>& compute);
+  // Of the loss, and of the penalties, by the parameters of these networks one after the other.
+  std::vector<Var> gradients(const Var& loss, std::initializer_list<std::size_t> networks) const;
+  void update(std::span<const Var> gradients, std::initializer_list<std::size_t> networks);
+  Pass pass(std::uint32_t call) const { return {.mode = Mode::train, .state = state_tensor_, .call = call}; }
+  virtual void forget_step();  // gives its memory back to the pool
+
+  Backend& backend_;
+  const TrainConfig config_;
+  const DType dtype_;
+  Tensor state_tensor_;   // the backend's StepState
+  bool recordable_ = true;  // its steps launch the same kernels on the same memory
+
+ private:
+  void begin_step();
+  void launch_step(const std::function<Losses()>& compute);
+  StepStats end_step();
+  void refuse_nonfinite(std::int32_t id) const;
+
+  const Shape picture_;
+  std::deque<Network> networks_;
+  std::int64_t total_steps_ = 0;
+  StepState state_;  // the host's copy
+  Tape tape_;
+
+  struct Domain {
+    Tensor bytes[2];  // u8: of this step, and of the next
+  };
+  std::vector<Domain> domains_;
+  std::vector<Tensor> pictures_;  // of each domain, what a recorded step reads
+  int current_ = 0;
+  int steps_of_shape_ = 0;        // taken on the shape of pictures_
+  std::unique_ptr<Backend::Replay> replay_;
+};
+
+// Generator, discriminator, and the averaged generator: new pictures from noise.
+class GanTrainer final : public Trainer {
+ public:
+  GanTrainer(Backend& backend, const TrainConfig& config, const ModelConfig& model, DType dtype = DType::f32);
+
+  StepStats step(PictureBytes pictures) { return Trainer::step({pictures}); }  // z is drawn from the seed
   // One step on given pictures in [-1, 1] and latents [N,nz].
   StepStats step(const Tensor& real, const Tensor& z);
 
   Generator& generator() { return *generator_; }
   Discriminator& discriminator() { return *discriminator_; }
   Generator& averaged() { return *averaged_; }  // what is used and shared; the generator itself where ema is 0
-  std::int64_t steps_done() const { return state_.step; }
   // Of the last step, aligned with parameters().vars() of each network.
   const std::vector<Var>& gradients_g() const { return gradients_g_; }
   const std::vector<Var>& gradients_d() const { return gradients_d_; }
 
-  // All that the next step depends on but the data: weights, average, moments, running statistics, counters.
-  void save(SafetensorsFile& file) const;
-  void load(const SafetensorsFile& file, std::int64_t step);
-
  private:
-  struct Losses {
-    Var d, g, real_logits, fake_logits;
-  };
-  void begin_step();
-  void forget_step();  // gives its memory back to the pool
-  void launch_step(const Tensor& real, const Tensor& z);  // all between the two: nothing in it waits for the device
-  StepStats end_step();
+  Losses compute(std::span<const Tensor> pictures) override;
   Losses alternating_step(const Var& real, const Var& z);
   Losses joint_step(const Var& real, const Var& z);
-  void update_d();
-  void update_g();
-  Var with_penalty(const Var& loss, const Parameters& parameters) const;
-  Pass pass(std::uint32_t call) const { return {.mode = Mode::train, .state = state_tensor_, .call = call}; }
-  void refuse_nonfinite(std::int32_t id) const;
+  void forget_step() override;
 
-  Backend& backend_;
-  TrainConfig config_;
   ModelConfig model_;
-  DType dtype_;
+  AdversarialLoss loss_;
   std::unique_ptr<Generator> generator_, average_copy_;
   std::unique_ptr<Discriminator> discriminator_;
   Generator* averaged_;
-  AdamOptimizer adam_g_, adam_d_;
-  StepState state_;      // the host's copy
-  Tensor state_tensor_;  // the backend's
-  Tape tape_;
   std::vector<Var> gradients_g_, gradients_d_;
-
-  Tensor pictures_[2];  // u8: of this step, and of the next
-  int current_ = 0;
-  Tensor real_, latents_;                     // what a recorded step reads
-  int steps_of_shape_ = 0;                    // taken on real_'s shape
-  std::unique_ptr<Backend::Replay> replay_;
 };
 
-// What the tensors of a training step take of a backend's memory, found without taking any. A backend's own workspaces come on top.
-std::size_t training_bytes(const TrainConfig& config, const ModelConfig& model, std::int64_t batch, DType dtype = DType::f32);
-// The largest batch, at most `limit`, whose training_bytes fit into `bytes`; 0 where not even one picture does.
-std::int64_t largest_batch(const TrainConfig& config, const ModelConfig& model, std::int64_t limit, std::size_t bytes,
-                           DType dtype = DType::f32);
+// Turns pictures of domain A into those of B: pix2pix (Isola et al., 2017), cyclegan (Zhu et al., 2017) or cut (Park et al.,
+// 2020), as config.model says. D is updated first, then G against the new D; D's losses are halved, as in the papers.
+class TranslationTrainer final : public Trainer {
+ public:
+  TranslationTrainer(Backend& backend, const TrainConfig& config, const TranslatorConfig& network, DType dtype = DType::f32);
+
+  // Pictures of both domains; of pix2pix picture i of the one belongs to picture i of the other.
+  StepStats step(PictureBytes a, PictureBytes b) { return Trainer::step({a, b}); }
+  StepStats step(const Tensor& a, const Tensor& b);  // [N,H,W,C] in [-1, 1]
+
+  Translator& translator() { return *forward_.translator; }
+  PatchDiscriminator& discriminator() { return *forward_.discriminator; }
+  Translator& averaged() { return forward_.averaged(); }  // what is used and shared; the translator itself where ema is 0
+  Translator* averaged_reverse() { return reverse_.translator ? &reverse_.averaged() : nullptr; }  // B to A, of cyclegan
+
+  void save(SafetensorsFile& file) const override;
+  void load(const SafetensorsFile& file, std::int64_t step) override;
+
+ private:
+  struct Direction {
+    std::unique_ptr<Translator> translator, average_copy;
+    std::unique_ptr<PatchDiscriminator> discriminator;  // of its results
+    std::vector<Tensor> pool;                           // of earlier results, each [1,H,W,C]
+
+    Translator& averaged() const { return average_copy ? *average_copy : *translator; }
+  };
+
+  void add_direction(Direction& direction, const TranslatorConfig& network, const char* translator_prefix,
+                     const char* average_prefix, const char* discriminator_prefix);
+  Losses compute(std::span<const Tensor> pictures) override;
+  Losses pix2pix_step(const Var& a, const Var& b);
+  Losses cyclegan_step(const Var& a, const Var& b);
+  Losses cut_step(const Var& a, const Var& b);
+  Tensor exchange_with_pool(Direction& direction, const Var& results);
+
+  const AdversarialLoss loss_;
+  Direction forward_, reverse_;
+  std::unique_ptr<PatchHead> head_;  // of cut
+};
+
+// Results of pictures of one shape, at most `batch` at a time.
+std::vector<Image> translate_pictures(Translator& translator, std::span<const Image> pictures, std::int64_t batch = 8);
 
 // What a training would take: what `pastiche train --plan` prints.
 struct TrainingPlan {

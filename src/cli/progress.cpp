@@ -95,10 +95,11 @@ void Progress::show() {
 // What matters most stands first, because a narrow terminal cuts the end.
 std::string Progress::text_line() const {
   const ProgressSample& s = sample_;
-  return fmt::format("{}  kimg {:.1f} {:.1f}%  ETA {}  {:.0f} img/s {:.1f} ms  G {:.2f} D {:.2f}  D(real) {:.2f} "
+  const std::string content = s.loss_content > 0 ? fmt::format(" content {:.3f}", s.loss_content) : "";
+  return fmt::format("{}  kimg {:.1f} {:.1f}%  ETA {}  {:.0f} img/s {:.1f} ms  G {:.2f} D {:.2f}{}  D(real) {:.2f} "
                      "D(fake) {:.2f}  mem {:.0f} MiB  step {}",
                      title_, s.kimg, 100 * std::clamp(s.fraction, 0.0, 1.0), clock_text(s.eta_seconds),
-                     s.images_per_second, s.ms, s.loss_g, s.loss_d, s.d_real, s.d_fake, resident_mib(), s.step);
+                     s.images_per_second, s.ms, s.loss_g, s.loss_d, content, s.d_real, s.d_fake, resident_mib(), s.step);
 }
 
 std::string Progress::json_line() const {
@@ -115,6 +116,7 @@ std::string Progress::json_line() const {
                                  {"d_fake", s.d_fake},
                                  {"memory_mib", std::round(resident_mib())},
                                  {"eta_seconds", std::round(s.eta_seconds)}};
+  if (s.loss_content > 0) line["loss_content"] = s.loss_content;
   return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 

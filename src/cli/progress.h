@@ -16,6 +16,7 @@ struct ProgressSample {
   double ms = 0;  // a step
   double loss_g = 0, loss_d = 0;
   double d_real = 0, d_fake = 0;  // mean of D's probability of "real" over real and generated pictures
+  double loss_content = 0;        // of a translation; 0 for none
   double eta_seconds = 0;
 };
 

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <map>
 
 #include "cli/commands.h"
 #include "cli/progress.h"
@@ -26,7 +27,7 @@ struct AddFlag {
   template <class T, class Rule>
   void operator()(const char* name, T& member, const Rule& rule, const char* help) const {
     if (std::string_view(name) == "model") {
-      options.push_back(app.add_option("model", member, "dcgan (default) or article")->option_text("MODEL"));
+      options.push_back(app.add_option("model", member, "dcgan (default) or article: new pictures; pix2pix, cyclegan or cut: turn pictures into others")->option_text("MODEL"));
       return;
     }
     const std::string flag = std::string("--") + name;
@@ -62,29 +63,31 @@ struct AddFlag {
   }
 };
 
-// What the config file says, and over it the flags that were given.
-TrainConfig with_file(const TrainArguments& arguments) {
-  TrainConfig config;
-  load_config(arguments.config_file, config);
-  std::size_t next = 0;
+// The model's defaults, over them what the config file says, and over that the flags that were given.
+TrainConfig resolved(const TrainArguments& arguments) {
   const TrainConfig& given = arguments.config;
-  std::vector<const void*> members;
-  visit_options(given, [&](const char*, const auto& member, const auto&, const char*) { members.push_back(&member); });
-  visit_options(config, [&](const char*, auto& member, const auto&, const char*) {
-    if (arguments.from_config_table[next]->count() > 0) {
-      member = *static_cast<const std::remove_reference_t<decltype(member)>*>(members[next]);
-    }
-    ++next;
+  std::map<std::string, const void*> members;  // of what was given
+  std::size_t next = 0;
+  visit_options(given, [&](const char* name, const auto& member, const auto&, const char*) {
+    if (arguments.from_config_table[next++]->count() > 0) members[name] = &member;
   });
-  return config;
+  const auto overlaid = [&](TrainConfig config) {
+    if (!arguments.config_file.empty()) load_config(arguments.config_file, config);
+    visit_options(config, [&](const char* name, auto& member, const auto&, const char*) {
+      const auto found = members.find(name);
+      if (found != members.end()) member = *static_cast<const std::remove_reference_t<decltype(member)>*>(found->second);
+    });
+    return config;
+  };
+  const TrainConfig said = overlaid({});
+  return overlaid(default_config(said.model, said.preset));
 }
 
 LogFormat log_format(const std::string& name) { return name == "json" ? LogFormat::json : LogFormat::text; }
 
 int run_train(const TrainArguments& arguments) {
   std::unique_ptr<Progress> progress;
-  TrainConfig config = arguments.config;
-  if (!arguments.config_file.empty()) config = with_file(arguments);
+  const TrainConfig config = resolved(arguments);
   const RunEvents events{
       .started =
           [&](const std::filesystem::path& folder, const std::string& title) {
@@ -95,7 +98,7 @@ int run_train(const TrainArguments& arguments) {
           [&](const RunEvents::Progress& p) {
             progress->update({.step = p.stats.step, .kimg = p.kimg, .fraction = p.fraction, .images_per_second = p.images_per_second,
                               .ms = p.ms, .loss_g = p.stats.loss_g, .loss_d = p.stats.loss_d, .d_real = p.stats.d_real,
-                              .d_fake = p.stats.d_fake, .eta_seconds = p.eta_seconds});
+                              .d_fake = p.stats.d_fake, .loss_content = p.stats.loss_content, .eta_seconds = p.eta_seconds});
           },
       .note = [&](const std::string& text) { progress->note(text); }};
   const RunResult result = arguments.resume.empty() ? train(config, events) : resume_training(arguments.resume, events);
@@ -121,7 +124,7 @@ std::string duration_text(double seconds) {
 }
 
 int print_plan(const TrainArguments& arguments) {
-  const TrainingPlan plan = plan_training(arguments.config_file.empty() ? arguments.config : with_file(arguments));
+  const TrainingPlan plan = plan_training(resolved(arguments));
   const TrainConfig& c = plan.config;
   fmt::print("{} {}, {} pictures of {}x{}x{}, batch {}, {}, on {}\n\n", c.model, plan.data, plan.pictures, c.size.width, c.size.height,
              c.channels, c.batch, c.precision, plan.backend);
@@ -144,7 +147,8 @@ void add_train(CLI::App& app, Outcome& outcome) {
   auto arguments = std::make_shared<TrainArguments>();
   CLI::App* command = app.add_subcommand(
       "train", "Learn from pictures, into a new run folder." +
-                   examples({"pastiche train --data my-pictures --size 64 --time 30m", "pastiche train --resume runs/00003-dcgan-my-pictures"}));
+                   examples({"pastiche train --data my-pictures --size 64 --time 30m",
+                            "pastiche train cut --data photos --style paintings --time 30m", "pastiche train --resume runs/00003-dcgan-my-pictures"}));
   visit_options(arguments->config, AddFlag{*command, arguments->from_config_table});
   CLI::Option* config_file = command->add_option("--config", arguments->config_file, "TOML file of these options; flags go over it");
   CLI::Option* resume = command->add_option("--resume", arguments->resume, "go on with this run folder; needs no other flag")->excludes(config_file)->option_text("RUN");

@@ -57,6 +57,14 @@ std::optional<Interval> try_interval(std::string_view text) {
   return Interval{.seconds = 0, .steps = *steps};
 }
 
+std::optional<double> try_share(std::string_view text) {
+  const bool percent = text.ends_with('%');
+  const auto number = parse_number<double>(text.substr(0, text.size() - percent));
+  const double share = number.value_or(-1) / (percent ? 100 : 1);
+  if (!(share >= 0 && share < 1)) return {};
+  return share;
+}
+
 template <class T>
 T or_usage_error(const std::optional<T>& value, std::string_view text, const char* expected) {
   if (!value) throw Error(ExitCode::usage, fmt::format("{}: expected {}", quote(text), expected));
@@ -186,6 +194,7 @@ bool is_grid(const std::string& text) {
 bool is_color(const std::string& text) {
   return text.size() == 6 && text.find_first_not_of("0123456789abcdefABCDEF") == text.npos;
 }
+bool is_share(const std::string& text) { return try_share(text).has_value(); }
 bool is_name(const std::string& text) {
   constexpr const char* allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
   return text.size() <= 100 && text.find_first_not_of(allowed) == text.npos;
@@ -203,6 +212,8 @@ std::string to_text(ImageSize size) {
   if (size == ImageSize{}) return "auto";
   return size.height == size.width ? std::to_string(size.width) : fmt::format("{}x{}", size.width, size.height);
 }
+
+double parse_share(std::string_view text) { return or_usage_error(try_share(text), text, "a share such as 5% or 0.05, below 1"); }
 
 double parse_duration(std::string_view text) {
   return or_usage_error(try_duration(text), text, "a duration such as 90s, 2m or 1h30m");
@@ -293,6 +304,31 @@ std::string config_to_json(const TrainConfig& config) {
   return result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+bool is_translation(const std::string& model) { return model == "pix2pix" || model == "cyclegan" || model == "cut"; }
+
+TrainConfig default_config(const std::string& model, const std::string& preset) {
+  TrainConfig config;
+  config.model = model;
+  config.preset = preset;
+  if (!is_translation(model)) return config;
+  const bool full = preset == "full";
+  config.size = full ? ImageSize{256, 256} : ImageSize{64, 64};
+  config.mirror = true;
+  config.crop = 1.125;
+  config.ngf = config.ndf = full ? 64 : 32;
+  config.batch = full ? 1 : 4;
+  config.decay_from = 0.5;
+  config.ema = 0;
+  config.grid = "4x8";
+  if (model == "pix2pix") {
+    config.network = "unet";
+    config.dropout = 0.5;
+  } else {
+    config.loss = "lsgan";
+  }
+  return config;
+}
+
 void validate(TrainConfig& config) {
   visit_options(config, [&](const char* name, const auto& member, const auto& rule, const char*) {
     std::string value;
@@ -309,7 +345,7 @@ void validate(TrainConfig& config) {
     }
   });
   const bool limited = config.steps > 0 || config.kimg > 0 || config.epochs > 0 || !config.time.empty();
-  if (!limited) config.kimg = default_kimg;
+  if (!limited) config.kimg = is_translation(config.model) ? default_translation_kimg : default_kimg;
 }
 
 }  // namespace pastiche

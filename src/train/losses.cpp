@@ -15,30 +15,32 @@ Var squared_error(const Var& x, double target) {
 
 }  // namespace
 
-Var discriminator_loss(const Var& real_logits, const Var& fake_logits, double smoothing) {
-  return bce_logits(real_logits, 1 - smoothing) + bce_logits(fake_logits, 0);
+AdversarialLoss adversarial_loss(const std::string& name) {
+  if (name == "non-saturating") return AdversarialLoss::non_saturating;
+  if (name == "minimax") return AdversarialLoss::minimax;
+  if (name == "lsgan") return AdversarialLoss::lsgan;
+  if (name == "hinge") return AdversarialLoss::hinge;
+  throw Error(ExitCode::usage, "unknown loss '" + name + "', expected non-saturating, minimax, lsgan or hinge");
 }
 
-Var generator_loss(const Var& fake_logits, GeneratorLoss kind) {
-  return kind == GeneratorLoss::non_saturating ? bce_logits(fake_logits, 1) : -bce_logits(fake_logits, 0);
-}
-
-Var discriminator_loss(const Var& real_logits, const Var& fake_logits, AdversarialLoss kind) {
+Var discriminator_loss(const Var& real_logits, const Var& fake_logits, AdversarialLoss kind, double smoothing) {
+  const double target = 1 - smoothing;
   switch (kind) {
-    case AdversarialLoss::bce: return discriminator_loss(real_logits, fake_logits);
-    case AdversarialLoss::lsgan: return squared_error(real_logits, 1) + squared_error(fake_logits, 0);
-    default: {
-      const Var real = relu(affine(real_logits, {.scale = -1, .shift = 1})), fake = relu(affine(fake_logits, {.shift = 1}));
+    case AdversarialLoss::lsgan: return squared_error(real_logits, target) + squared_error(fake_logits, 0);
+    case AdversarialLoss::hinge: {
+      const Var real = relu(affine(real_logits, {.scale = -1, .shift = target})), fake = relu(affine(fake_logits, {.shift = 1}));
       return wide_mean(real) + wide_mean(fake);
     }
+    default: return bce_logits(real_logits, target) + bce_logits(fake_logits, 0);
   }
 }
 
 Var generator_loss(const Var& fake_logits, AdversarialLoss kind) {
   switch (kind) {
-    case AdversarialLoss::bce: return generator_loss(fake_logits, GeneratorLoss::non_saturating);
+    case AdversarialLoss::minimax: return -bce_logits(fake_logits, 0);
     case AdversarialLoss::lsgan: return squared_error(fake_logits, 1);
-    default: return -wide_mean(fake_logits);
+    case AdversarialLoss::hinge: return -wide_mean(fake_logits);
+    default: return bce_logits(fake_logits, 1);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "pastiche/backend.h"
@@ -160,6 +161,85 @@ SwdResult sliced_wasserstein(std::span<const Image> a, std::span<const Image> b,
   }
   result.mean /= static_cast<double>(result.levels.size());
   return result;
+}
+
+namespace {
+
+constexpr int window = least_distance_side;
+
+std::array<double, window> gaussian() {
+  std::array<double, window> weights{};
+  double sum = 0;
+  for (int i = 0; i < window; ++i) sum += weights[i] = std::exp(-(i - window / 2) * (i - window / 2) / (2 * 1.5 * 1.5));
+  for (double& w : weights) w /= sum;
+  return weights;
+}
+
+// The weighted mean of f over each window of an [H,W] plane: rows first, then columns.
+template <class F>
+std::vector<double> window_means(int height, int width, F&& f) {
+  static const std::array<double, window> weights = gaussian();
+  const int columns = width - window + 1, rows = height - window + 1;
+  std::vector<double> along(static_cast<std::size_t>(height) * columns), means(static_cast<std::size_t>(rows) * columns);
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < columns; ++x) {
+      double& mean = along[static_cast<std::size_t>(y) * columns + x];
+      for (int i = 0; i < window; ++i) mean += weights[i] * f(y, x + i);
+    }
+  }
+  for (int y = 0; y < rows; ++y) {
+    for (int x = 0; x < columns; ++x) {
+      double& mean = means[static_cast<std::size_t>(y) * columns + x];
+      for (int i = 0; i < window; ++i) mean += weights[i] * along[static_cast<std::size_t>(y + i) * columns + x];
+    }
+  }
+  return means;
+}
+
+double ssim(const Image& a, const Image& b, int channel) {
+  const auto at = [&](const Image& image, int y, int x) {
+    return image.pixels[(static_cast<std::size_t>(y) * image.width + x) * image.channels + channel] / 255.0;
+  };
+  const auto means_of = [&](auto&& f) {
+    return window_means(a.height, a.width, [&](int y, int x) { return f(at(a, y, x), at(b, y, x)); });
+  };
+  const auto mean_a = means_of([](double p, double) { return p; }), mean_b = means_of([](double, double q) { return q; });
+  const auto aa = means_of([](double p, double) { return p * p; }), bb = means_of([](double, double q) { return q * q; });
+  const auto ab = means_of([](double p, double q) { return p * q; });
+  constexpr double c1 = 0.01 * 0.01, c2 = 0.03 * 0.03;
+  double sum = 0;
+  for (std::size_t i = 0; i < ab.size(); ++i) {
+    const double p = mean_a[i], q = mean_b[i];
+    const double variances = aa[i] - p * p + bb[i] - q * q, covariance = ab[i] - p * q;
+    sum += (2 * p * q + c1) * (2 * covariance + c2) / ((p * p + q * q + c1) * (variances + c2));
+  }
+  return sum / static_cast<double>(ab.size());
+}
+
+}  // namespace
+
+PictureDistance picture_distance(std::span<const Image> a, std::span<const Image> b) {
+  if (a.empty() || a.size() != b.size()) {
+    throw Error(ExitCode::usage, fmt::format("{} and {} pictures, expected as many of the one as of the other", a.size(), b.size()));
+  }
+  PictureDistance d;
+  double squares = 0, samples = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (a[i].height != b[i].height || a[i].width != b[i].width || a[i].channels != b[i].channels || std::min(a[i].height, a[i].width) < window) {
+      throw Error(ExitCode::usage, fmt::format("pictures of {}x{}x{} and {}x{}x{}, expected the same, and sides of at least {}", a[i].width,
+                                               a[i].height, a[i].channels, b[i].width, b[i].height, b[i].channels, window));
+    }
+    for (std::size_t k = 0; k < a[i].pixels.size(); ++k) {
+      const double difference = (a[i].pixels[k] - b[i].pixels[k]) / 255.0;
+      d.l1 += std::abs(difference);
+      squares += difference * difference;
+    }
+    samples += static_cast<double>(a[i].pixels.size());
+    for (int c = 0; c < a[i].channels; ++c) d.ssim += ssim(a[i], b[i], c) / a[i].channels / static_cast<double>(a.size());
+  }
+  d.l1 /= samples;
+  d.psnr = -10 * std::log10(squares / samples);
+  return d;
 }
 
 }  // namespace pastiche

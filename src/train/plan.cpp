@@ -4,30 +4,30 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 
 #include "core/system.h"
-#include "pastiche/data.h"
 #include "pastiche/train.h"
-#include "train/setup.h"
+#include "train/task.h"
 
 namespace pastiche {
 namespace {
 
-std::vector<std::uint8_t> gray_pictures(const ModelConfig& model, std::int64_t batch) {
-  return std::vector<std::uint8_t>(static_cast<std::size_t>(batch * model.height * model.width * model.channels), 128);
+void step_on_gray(Trainer& trainer, const TrainConfig& config, std::int64_t batch) {
+  const std::vector<std::uint8_t> pictures(static_cast<std::size_t>(batch * config.size.height * config.size.width * config.channels), 128);
+  trainer.step({pictures, pictures});
 }
 
 // A training on a backend without memory.
 class PlannedTraining {
  public:
-  PlannedTraining(const TrainConfig& config, const ModelConfig& model, std::int64_t batch, DType dtype)
-      : trainer_(backend_, config, model, dtype), state_bytes_(backend_.pool_stats().used_bytes) {
-    const std::vector<std::uint8_t> pictures = gray_pictures(model, batch);
-    for (int step = 0; step < 2; ++step) trainer_.step(pictures);
+  PlannedTraining(const TrainingTask& task, const TrainConfig& config, std::int64_t batch)
+      : trainer_(task.make_trainer(backend_)), state_bytes_(backend_.pool_stats().used_bytes) {
+    for (int step = 0; step < 2; ++step) step_on_gray(*trainer_, config, batch);
     flop_ = backend_.flop() / 2;
   }
 
-  GanTrainer& trainer() { return trainer_; }
+  Trainer& trainer() { return *trainer_; }
   PlanBackend& backend() { return backend_; }
   double flop() const { return flop_; }                      // of a step
   std::size_t state_bytes() const { return state_bytes_; }   // of what stays from step to step
@@ -35,7 +35,7 @@ class PlannedTraining {
 
  private:
   PlanBackend backend_;
-  GanTrainer trainer_;
+  std::unique_ptr<Trainer> trainer_;
   std::size_t state_bytes_;
   double flop_;
 };
@@ -46,25 +46,32 @@ std::size_t bytes_of(const Parameters& parameters) {
   return bytes;
 }
 
+std::string network_name(const std::string& prefix) {
+  static const std::map<std::string, std::string> names{
+      {"G.", "generator"},         {"EMA.", "averaged generator"},           {"D.", "discriminator"},
+      {"R.", "reverse generator"}, {"EMA_R.", "averaged reverse generator"}, {"S.", "discriminator of the source"},
+      {"F.", "head of patches"}};
+  return names.at(prefix);
+}
+
 struct Calibration {
   std::int64_t batch;
   double seconds;          // of a step
   std::size_t workspaces;  // what the backend holds beyond the tensors
 };
 
-Calibration calibrate(const std::string& device, const TrainConfig& config, const ModelConfig& model, DType dtype, std::int64_t batch) {
+Calibration calibrate(const std::string& device, const TrainingTask& task, const TrainConfig& config, std::int64_t batch) {
   using Clock = std::chrono::steady_clock;
   const auto backend = make_backend(device, threads_of(config));
-  GanTrainer trainer(*backend, config, model, dtype);
-  const std::vector<std::uint8_t> pictures = gray_pictures(model, batch);
+  const auto trainer = task.make_trainer(*backend);
   std::vector<double> seconds;
   for (int step = 0; step < 5; ++step) {
     const auto begin = Clock::now();
-    trainer.step(pictures);
+    step_on_gray(*trainer, config, batch);
     if (step >= 2) seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());  // a backend may record the second
   }
   std::nth_element(seconds.begin(), seconds.begin() + 1, seconds.end());
-  const std::size_t held = backend->pool_stats().held_bytes, tensors = training_bytes(config, model, batch, dtype);
+  const std::size_t held = backend->pool_stats().held_bytes, tensors = training_bytes(task, config, batch);
   return {batch, seconds[1], held - std::min(held, tensors)};
 }
 
@@ -77,41 +84,40 @@ double extrapolate(std::int64_t batch, std::int64_t batch_a, double a, std::int6
 
 }  // namespace
 
-std::size_t training_bytes(const TrainConfig& config, const ModelConfig& model, std::int64_t batch, DType dtype) {
-  return PlannedTraining(config, model, batch, dtype).held_bytes();
+std::size_t training_bytes(const TrainingTask& task, const TrainConfig& config, std::int64_t batch) {
+  return PlannedTraining(task, config, batch).held_bytes();
 }
 
-std::int64_t largest_batch(const TrainConfig& config, const ModelConfig& model, std::int64_t limit, std::size_t bytes, DType dtype) {
+std::int64_t largest_batch(const TrainingTask& task, const TrainConfig& config, std::int64_t limit, std::size_t bytes) {
   std::int64_t fits = 0, too_large = limit + 1;
   while (too_large - fits > 1) {
     const std::int64_t middle = fits + (too_large - fits) / 2;
-    (training_bytes(config, model, middle, dtype) <= bytes ? fits : too_large) = middle;
+    (training_bytes(task, config, middle) <= bytes ? fits : too_large) = middle;
   }
   return fits;
 }
 
 TrainingPlan plan_training(TrainConfig config) {
   validate(config);
-  const auto data = open_data(config);
-  const ModelConfig model = model_of(config);
-  const DType dtype = dtype_from_name(config.precision);
+  const auto task = make_task(config);
   const std::int64_t batch = config.batch;
 
   const std::int64_t most = std::min<std::int64_t>(batch, 32), least = batch > 32 ? 16 : most;
   const std::string device = choose_device(config.device).name;
-  const Calibration a = calibrate(device, config, model, dtype, least);
-  const Calibration b = most == least ? a : calibrate(device, config, model, dtype, most);
+  const Calibration a = calibrate(device, *task, config, least);
+  const Calibration b = most == least ? a : calibrate(device, *task, config, most);
   const auto workspaces = static_cast<std::size_t>(
       extrapolate(batch, a.batch, static_cast<double>(a.workspaces), b.batch, static_cast<double>(b.workspaces)));
   ::malloc_trim(0);
   const std::size_t program = resident_bytes();  // its libraries have been used by now
 
-  PlannedTraining planned(config, model, batch, dtype);
+  PlannedTraining planned(*task, config, batch);
   const std::size_t step_bytes = planned.held_bytes();
   const Grid grid = parse_grid(config.grid);
   const double flop_before = planned.backend().flop();
-  generate_pictures(planned.trainer().averaged(), std::vector<float>(static_cast<std::size_t>(grid.columns * grid.rows * model.nz)));
-  const double flop_to_generate = (planned.backend().flop() - flop_before) / (grid.columns * grid.rows);
+  task->samples(planned.trainer());
+  const auto sampled = is_translation(config.model) ? std::min<std::int64_t>(task->pictures(), grid.columns * grid.rows) : grid.columns * grid.rows;
+  const double flop_to_generate = (planned.backend().flop() - flop_before) / static_cast<double>(sampled);
   SafetensorsFile checkpoint;
   planned.trainer().save(checkpoint);
   std::size_t checkpoint_bytes = 0;
@@ -119,33 +125,38 @@ TrainingPlan plan_training(TrainConfig config) {
 
   const auto backend = make_backend(device, threads_of(config));
   const bool own_memory = backend->name() == "cuda";
-  const std::size_t weights_g = bytes_of(planned.trainer().generator().parameters());
-  const std::size_t weights_d = bytes_of(planned.trainer().discriminator().parameters());
-  const std::size_t average = config.ema > 0 ? weights_g : 0;
+  std::vector<TrainingPlan::MemoryGroup> memory;
+  std::size_t moments = planned.state_bytes();  // what of the state is not weights
+  const auto add_weights = [&](const Parameters& parameters) {
+    memory.push_back({network_name(parameters.prefix()), bytes_of(parameters)});
+    moments -= memory.back().bytes;
+  };
+  for (const Trainer::Network& network : planned.trainer().networks()) {
+    add_weights(network.parameters);
+    if (network.averaged != nullptr) add_weights(*network.averaged);
+  }
   const std::size_t on_backend = planned.held_bytes() + workspaces, besides = program + checkpoint_bytes;
   const std::size_t peak = on_backend + (own_memory ? 0 : besides);
   const std::size_t available = backend->available_bytes() + (own_memory ? 0 : program);
   const std::size_t fixed = peak - step_bytes;
+  memory.insert(memory.end(), {{"Adam's moments", moments},
+                               {"activations and gradients", step_bytes - planned.state_bytes()},
+                               {"sample grid", planned.held_bytes() - step_bytes},
+                               {"workspaces", workspaces},
+                               {"program and data", program},
+                               {"a checkpoint on its way to the disk", checkpoint_bytes}});
   return {.config = config,
-          .data = data->name(),
+          .data = task->data_name(),
           .backend = backend->fingerprint(),
-          .pictures = data->size(),
+          .pictures = task->pictures(),
           .flop_per_picture = planned.flop() / static_cast<double>(batch),
           .flop_to_generate = flop_to_generate,
-          .memory = {{"generator", weights_g},
-                     {"discriminator", weights_d},
-                     {"averaged generator", average},
-                     {"Adam's moments", planned.state_bytes() - weights_g - weights_d - average},
-                     {"activations and gradients", step_bytes - planned.state_bytes()},
-                     {"sample grid", planned.held_bytes() - step_bytes},
-                     {"workspaces", workspaces},
-                     {"program and data", program},
-                     {"a checkpoint on its way to the disk", checkpoint_bytes}},
+          .memory = std::move(memory),
           .peak_bytes = peak,
           .available_bytes = available,
-          .largest_batch = largest_batch(config, model, data->size(), available > fixed ? available - fixed : 0, dtype),
+          .largest_batch = largest_batch(*task, config, task->pictures(), available > fixed ? available - fixed : 0),
           .seconds_per_step = extrapolate(batch, a.batch, a.seconds, b.batch, b.seconds),
-          .steps = steps_limit(config, data->size())};
+          .steps = steps_limit(config, task->pictures())};
 }
 
 }  // namespace pastiche

@@ -9,14 +9,12 @@
 #include <cmath>
 #include <ctime>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "pastiche/checkpoint.h"
-#include "pastiche/data.h"
 #include "pastiche/files.h"
 #include "pastiche/report.h"
 #include "pastiche/train.h"
-#include "train/setup.h"
+#include "train/task.h"
 
 namespace pastiche {
 namespace fs = std::filesystem;
@@ -92,20 +90,16 @@ class Run {
       : config_(std::move(config)),
         events_(events),
         lock_(resumed.empty() ? nullptr : std::make_unique<RunLock>(resumed)),
-        data_(open_data(config_)),
+        task_(make_task(config_)),
         position_(resumed.empty() ? Position{.threads = threads_of(config_)} : read_position(resumed)),
         device_(choose_device(config_.device)),
         backend_(make_backend(device_.name, position_.threads)),
-        trainer_(*backend_, config_, model_of(config_), dtype_from_name(config_.precision)) {
-    grid_ = parse_grid(config_.grid);
+        trainer_(task_->make_trainer(*backend_)) {
     snap_ = parse_interval(config_.snap);
-    std::vector<std::uint64_t> seeds(static_cast<std::size_t>(grid_.columns * grid_.rows));
-    std::iota(seeds.begin(), seeds.end(), 0);
-    latents_ = sample_latents(seeds, config_.nz);
     limit_seconds_ = config_.time.empty() ? 0 : parse_duration(config_.time);
-    limit_steps_ = steps_limit(config_, data_->size());
+    set_limit(steps_limit(config_, task_->pictures()));
     if (resumed.empty()) {
-      const std::string name = config_.name.empty() ? config_.model + "-" + data_->name() : config_.name;
+      const std::string name = config_.name.empty() ? config_.model + "-" + task_->data_name() : config_.name;
       folder_ = create_run_folder(config_.out, name);
       lock_ = std::make_unique<RunLock>(folder_);
     } else {
@@ -119,26 +113,21 @@ class Run {
 
   RunResult train() {
     const CatchSignals signals;
-    events_.started(folder_, fmt::format("{} {}", config_.model, data_->name()));
+    events_.started(folder_, fmt::format("{} {}", config_.model, task_->data_name()));
     if (!device_.why.empty()) events_.note(device_.why);
-    if (!data_->skipped().empty()) {
-      events_.note(fmt::format("{} files of the data can't be used and are left out; `pastiche data check {}` lists them",
-                               data_->skipped().size(), config_.data));
-    }
+    for (const std::string& note : task_->notes()) events_.note(note);
     JsonLines stats(folder_ / "stats.jsonl");
-    BatchLoader loader(*data_, {.batch = config_.batch, .seed = static_cast<std::uint64_t>(config_.seed),
-                                .threads = std::max(1, position_.threads / 2),
-                                .mirror = config_.mirror ? MirrorMode::random : MirrorMode::never, .start_step = position_.step});
+    task_->start_loading({.start_step = position_.step, .threads = std::max(1, position_.threads / 2)});
     begin_ = Clock::now();
     last_snap_seconds_ = position_.seconds;
     write_run_json("running", "");
     bool log_works = true;
     try {
-      const auto prefetch = [&] { trainer_.prefetch(loader.next().pixels); };
+      const auto prefetch = [&] { task_->prefetch(*trainer_); };
       if (!done()) prefetch();
       while (!done() && caught_signal == 0) {
         const auto step_begin = Clock::now();
-        const StepStats stats_now = trainer_.step_prefetched(prefetch);
+        const StepStats stats_now = trainer_->step_prefetched(prefetch);
         position_.step = stats_now.step;
         const double ms = 1e3 * seconds_since(step_begin);
         if (!stats.append(stats_line(stats_now, ms)) && log_works) {
@@ -146,6 +135,7 @@ class Run {
           events_.note("stats.jsonl can't be written any more; training goes on without it");
         }
         report_progress(stats_now, ms);
+        if (++steps_here_ == steps_timed) fix_total();
         if (snap_.steps > 0 ? position_.step % snap_.steps == 0 : elapsed() - last_snap_seconds_ >= snap_.seconds) snapshot("running");
       }
       const int signal = caught_signal;
@@ -163,10 +153,25 @@ class Run {
   // The tail of an out-of-memory message; a tenth is left to workspaces.
   std::string batch_that_fits() const {
     const std::size_t memory = backend_->available_bytes() + backend_->pool_stats().held_bytes;
-    const std::int64_t batch = largest_batch(config_, model_of(config_), config_.batch, memory / 10 * 9,
-                                             dtype_from_name(config_.precision));
+    const std::int64_t batch = largest_batch(*task_, config_, config_.batch, memory / 10 * 9);
     if (batch == 0) return "; not even --batch 1 fits, so use a smaller --size, --ngf or --ndf";
     return batch < config_.batch ? fmt::format("; --batch {} would fit", batch) : "";
+  }
+
+  void set_limit(std::int64_t steps) {
+    limit_steps_ = steps;
+    trainer_->set_total_steps(steps);
+  }
+
+  // Learning rates that decay need to know the end. Where only a time is given, it follows from the first steps, and stands in
+  // the config from then on, so that the rest of a run is the same however often it is resumed; the time is only a cap then.
+  void fix_total() {
+    if (config_.decay_from == 1 || limit_steps_ > 0) return;
+    const double left = limit_seconds_ - elapsed();
+    const double seconds_per_step = seconds_since(begin_) / static_cast<double>(steps_here_);
+    config_.steps = position_.step + std::max<std::int64_t>(1, static_cast<std::int64_t>(0.95 * left / seconds_per_step));  // snapshots take time too
+    set_limit(config_.steps);
+    write_file_atomically(folder_ / "config.toml", config_to_toml(config_));
   }
 
   double elapsed() const { return position_.seconds + seconds_since(begin_); }
@@ -182,8 +187,9 @@ class Run {
   double kimg() const { return static_cast<double>(position_.step) * config_.batch / 1000; }
 
   std::string stats_line(const StepStats& s, double ms) const {
-    return fmt::format(R"({{"step":{},"kimg":{:.6g},"loss_g":{:.6g},"loss_d":{:.6g},"d_real":{:.6g},"d_fake":{:.6g},"ms":{:.4g}}})",
-                       s.step, kimg(), s.loss_g, s.loss_d, s.d_real, s.d_fake, ms);
+    const std::string content = s.loss_content > 0 ? fmt::format(R"(,"loss_content":{:.6g})", s.loss_content) : "";
+    return fmt::format(R"({{"step":{},"kimg":{:.6g},"loss_g":{:.6g},"loss_d":{:.6g}{},"d_real":{:.6g},"d_fake":{:.6g},"ms":{:.4g}}})",
+                       s.step, kimg(), s.loss_g, s.loss_d, content, s.d_real, s.d_fake, ms);
   }
 
   void report_progress(const StepStats& s, double ms) {
@@ -196,15 +202,15 @@ class Run {
 
   void write_checkpoint(double seconds) {
     SafetensorsFile file;
-    trainer_.save(file);
+    trainer_->save(file);
     const ordered_json json{{"format_version", file_format_version},
                             {"kind", "checkpoint"},
-                            {"model", ordered_json::parse(model_config_to_json(model_of(config_)))},
+                            {"model", task_->model_json()},
                             {"step", position_.step},
                             {"seconds", seconds},
                             {"threads", position_.threads},
                             {"backend", backend_->fingerprint()},
-                            {"data_fingerprint", data_->fingerprint()}};
+                            {"data_fingerprint", task_->data_fingerprint()}};
     file.metadata = {{"format", "pt"}, {"pastiche", json.dump()}};
     write_safetensors(folder_ / "ckpt" / (step_name(position_.step) + ".safetensors"), file);
   }
@@ -213,10 +219,9 @@ class Run {
   void snapshot(const char* status) {
     const double now = elapsed();
     write_checkpoint(now);
-    write_file_atomically(folder_ / "samples" / (step_name(position_.step) + ".png"), encode_png(sample_grid()));
-    const ModelCard card{.model = model_of(config_), .step = position_.step, .data = data_->name(),
-                         .data_fingerprint = data_->fingerprint(), .seed = config_.seed};
-    write_safetensors(folder_ / "model.safetensors", generator_file(trainer_.averaged(), card));
+    write_file_atomically(folder_ / "samples" / (step_name(position_.step) + ".png"), encode_png(task_->samples(*trainer_)));
+    task_->write_models(*trainer_, folder_);
+    measure();
     const auto kept = checkpoints_in(folder_);
     for (std::size_t i = 0; i + static_cast<std::size_t>(config_.keep) < kept.size(); ++i) fs::remove(kept[i].second);
     write_run_json(status, "");
@@ -224,20 +229,16 @@ class Run {
     last_snap_seconds_ = now;
   }
 
-  Image sample_grid() { return tile(generate_pictures(trainer_.averaged(), latents_), grid_.columns, 2); }
-
-  Image reals_grid() const {
-    std::vector<Image> pictures;
-    const std::int64_t count = std::min<std::int64_t>(data_->size(), grid_.columns * grid_.rows);
-    for (std::int64_t i = 0; i < count; ++i) pictures.push_back(data_->picture(i * data_->size() / count));
-    return tile(pictures, grid_.columns, 2);
+  void measure() {
+    const std::string line = task_->measure(*trainer_);
+    if (!line.empty() && !JsonLines(folder_ / "holdout.jsonl").append(line)) events_.note("holdout.jsonl can't be written");
   }
 
   void begin_folder() {
     started_at_ = std::time(nullptr);
     write_file_atomically(folder_ / "config.toml", config_to_toml(config_));
-    write_file_atomically(folder_ / "reals.png", encode_png(reals_grid()));
-    write_file_atomically(folder_ / "samples" / (step_name(0) + ".png"), encode_png(sample_grid()));
+    write_file_atomically(folder_ / "reals.png", encode_png(task_->reals()));
+    write_file_atomically(folder_ / "samples" / (step_name(0) + ".png"), encode_png(task_->samples(*trainer_)));
   }
 
   static Position read_position(const fs::path& folder) {
@@ -260,7 +261,7 @@ class Run {
   }
 
   void restore() {
-    if (position_.data_fingerprint != data_->fingerprint()) {
+    if (position_.data_fingerprint != task_->data_fingerprint()) {
       throw Error(ExitCode::bad_data, fmt::format("the data in {} is not what this run was trained on (its fingerprint differs): put it "
                                                   "back, or start a new run", quote(config_.data)));
     }
@@ -269,20 +270,27 @@ class Run {
                                                 "resume it where it began, or start a new run", position_.backend, backend_->fingerprint()));
     }
     const fs::path path = folder_ / "ckpt" / (step_name(position_.step) + ".safetensors");
-    trainer_.load(read_safetensors(path), position_.step);
-    truncate_after_step(folder_ / "stats.jsonl", position_.step);
+    trainer_->load(read_safetensors(path), position_.step);
+    for (const char* name : {"stats.jsonl", "holdout.jsonl"}) truncate_after_step(folder_ / name, position_.step);
     started_at_ = std::time(nullptr);
+  }
+
+  ordered_json parameter_counts() const {
+    std::int64_t g = 0, d = 0;
+    for (const Trainer::Network& network : trainer_->networks()) {
+      (network.adam.settings().slot == 0 ? g : d) += network.parameters.count();
+    }
+    return {{"generator", g}, {"discriminator", d}};
   }
 
   void write_run_json(const char* status, const std::string& reason) {
     const ordered_json json{
         {"status", status},
         {"reason", reason},
-        {"model", ordered_json::parse(model_config_to_json(model_of(config_)))},
-        {"parameters", {{"generator", trainer_.generator().parameters().count()},
-                        {"discriminator", trainer_.discriminator().parameters().count()}}},
-        {"data", {{"path", config_.data}, {"name", data_->name()}, {"pictures", data_->size()}, {"fingerprint", data_->fingerprint()},
-                  {"skipped", data_->skipped().size()}}},
+        {"model", task_->model_json()},
+        {"parameters", parameter_counts()},
+        {"data", {{"path", config_.data}, {"name", task_->data_name()}, {"pictures", task_->pictures()}, {"fingerprint", task_->data_fingerprint()},
+                  {"skipped", task_->skipped()}}},
         {"backend", backend_->fingerprint()},
         {"seed", config_.seed},
         {"step", position_.step},
@@ -296,14 +304,12 @@ class Run {
   TrainConfig config_;
   const RunEvents& events_;
   std::unique_ptr<RunLock> lock_;
-  std::unique_ptr<Dataset> data_;
+  std::unique_ptr<TrainingTask> task_;
   Position position_;
   DeviceChoice device_;
   std::unique_ptr<Backend> backend_;
-  GanTrainer trainer_;
-  Grid grid_{};
+  std::unique_ptr<Trainer> trainer_;
   Interval snap_;
-  std::vector<float> latents_;  // of the sample grid: fixed, so that grids over time show the same pictures grow
   std::int64_t limit_steps_ = 0;
   double limit_seconds_ = 0;
   fs::path folder_;
@@ -311,6 +317,8 @@ class Run {
   Clock::time_point begin_ = Clock::now();
   double last_snap_seconds_ = 0;
   double smooth_ms_ = 0;
+  static constexpr int steps_timed = 20;
+  std::int64_t steps_here_ = 0;  // since this process began or resumed
 };
 
 }  // namespace

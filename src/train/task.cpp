@@ -1,0 +1,298 @@
+#include "train/task.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <filesystem>
+#include <numeric>
+#include <thread>
+
+#include "pastiche/checkpoint.h"
+#include "pastiche/metrics.h"
+#include "pastiche/pairs.h"
+
+namespace pastiche {
+namespace fs = std::filesystem;
+namespace {
+
+using nlohmann::ordered_json;
+
+std::array<std::uint8_t, 3> color_of(const std::string& hex) {
+  const auto value = static_cast<std::uint32_t>(std::stoul(hex, nullptr, 16));
+  return {static_cast<std::uint8_t>(value >> 16), static_cast<std::uint8_t>(value >> 8), static_cast<std::uint8_t>(value)};
+}
+
+DataOptions data_options(const TrainConfig& c) {
+  return {.height = c.size.height, .width = c.size.width, .channels = c.channels, .background = color_of(c.background), .strict = c.strict};
+}
+
+std::string absolute(const std::string& path) { return fs::absolute(path).lexically_normal().string(); }
+
+void require_a_batch(const TrainConfig& config, std::int64_t pictures) {
+  if (config.batch <= pictures) return;
+  throw Error(ExitCode::usage, fmt::format("--batch {} is more than the {} pictures in {}: use at most --batch {}", config.batch,
+                                           pictures, quote(config.data), pictures));
+}
+
+std::string skipped_note(std::size_t count, const std::string& data) {
+  return fmt::format("{} files of the data can't be used and are left out; `pastiche data check {}` lists them", count, data);
+}
+
+LoaderOptions loader_options(const TrainConfig& c, const LoadingOptions& options) {
+  return {.batch = c.batch, .seed = static_cast<std::uint64_t>(c.seed), .threads = options.threads,
+          .mirror = c.mirror ? MirrorMode::random : MirrorMode::never, .start_step = options.start_step};
+}
+
+// Evenly over all of them.
+std::vector<std::int64_t> some_indices(std::int64_t size, std::int64_t count) {
+  std::vector<std::int64_t> indices;
+  for (std::int64_t i = 0; i < std::min(size, count); ++i) indices.push_back(i * size / std::min(size, count));
+  return indices;
+}
+
+std::vector<Image> pictures_of(const Dataset& data, const std::vector<std::int64_t>& indices) {
+  std::vector<Image> pictures;
+  for (const std::int64_t index : indices) pictures.push_back(data.picture(index));
+  return pictures;
+}
+
+// ---- new pictures ----------------------------------------------------------------------------------------------------
+
+class GanTask final : public TrainingTask {
+ public:
+  explicit GanTask(TrainConfig& config) {
+    if (config.model == "article" && config.base > 0 && config.size == ImageSize{}) {
+      config.size = {4 * config.base, 4 * config.base};  // what that base makes
+    }
+    data_ = open_dataset(config.data, data_options(config));
+    config.data = absolute(config.data);
+    config.size = {data_->height(), data_->width()};
+    config.channels = data_->channels();
+    require_a_batch(config, data_->size());
+    config_ = config;
+    model_ = {.name = config.model, .height = config.size.height, .width = config.size.width, .channels = config.channels,
+              .nz = config.nz, .ngf = config.ngf, .ndf = config.ndf, .base = config.base, .d_norm = config.d_norm,
+              .dropout = config.dropout};
+    const Grid grid = parse_grid(config.grid);
+    std::vector<std::uint64_t> seeds(static_cast<std::size_t>(grid.columns * grid.rows));
+    std::iota(seeds.begin(), seeds.end(), 0);
+    latents_ = sample_latents(seeds, config.nz);
+  }
+
+  const std::string& data_name() const override { return data_->name(); }
+  const std::string& data_fingerprint() const override { return data_->fingerprint(); }
+  std::int64_t pictures() const override { return data_->size(); }
+  std::int64_t skipped() const override { return static_cast<std::int64_t>(data_->skipped().size()); }
+  std::vector<std::string> notes() const override {
+    if (data_->skipped().empty()) return {};
+    return {skipped_note(data_->skipped().size(), config_.data)};
+  }
+
+  std::unique_ptr<Trainer> make_trainer(Backend& backend) const override {
+    return std::make_unique<GanTrainer>(backend, config_, model_, dtype_from_name(config_.precision));
+  }
+  ordered_json model_json() const override { return ordered_json::parse(model_config_to_json(model_)); }
+
+  void start_loading(const LoadingOptions& options) override {
+    loader_ = std::make_unique<BatchLoader>(*data_, loader_options(config_, options));
+  }
+  void prefetch(Trainer& trainer) override { trainer.prefetch({loader_->next().pixels}); }
+
+  Image samples(Trainer& trainer) const override {
+    return tile(generate_pictures(gan(trainer).averaged(), latents_), parse_grid(config_.grid).columns, 2);
+  }
+  Image reals() const override {
+    const Grid grid = parse_grid(config_.grid);
+    return tile(pictures_of(*data_, some_indices(data_->size(), grid.columns * grid.rows)), grid.columns, 2);
+  }
+  void write_models(Trainer& trainer, const fs::path& folder) const override {
+    const ModelCard card{.model = model_, .step = trainer.steps_done(), .data = data_->name(),
+                         .data_fingerprint = data_->fingerprint(), .seed = config_.seed};
+    write_safetensors(folder / "model.safetensors", generator_file(gan(trainer).averaged(), card));
+  }
+  std::string measure(Trainer&) const override { return {}; }
+
+ private:
+  static GanTrainer& gan(Trainer& trainer) { return static_cast<GanTrainer&>(trainer); }
+
+  TrainConfig config_;
+  ModelConfig model_;
+  std::unique_ptr<Dataset> data_;
+  std::unique_ptr<BatchLoader> loader_;
+  std::vector<float> latents_;  // fixed, so that grids over time show the same pictures grow
+};
+
+// ---- translations ----------------------------------------------------------------------------------------------------
+
+std::int64_t depth_for(std::int64_t side, bool full) {
+  const auto least = static_cast<std::uint64_t>(full ? 1 : 7);
+  std::int64_t depth = 2;
+  while (static_cast<std::uint64_t>(side) >> depth > least) ++depth;
+  return depth;
+}
+
+std::int64_t blocks_for(std::int64_t side, bool full) {
+  if (full) return side >= 256 ? 9 : 6;
+  return side >= 128 ? 6 : 4;
+}
+
+class TranslationTask final : public TrainingTask {
+ public:
+  explicit TranslationTask(TrainConfig& config) {
+    const Pairing pairing = config.model == "pix2pix" ? Pairing::paired : Pairing::unpaired;
+    DomainOptions options{.data = data_options(config), .holdout = parse_share(config.holdout)};
+    if (config.crop > 1 && config.size != ImageSize{}) {
+      options.load_height = static_cast<int>(std::lround(config.crop * config.size.height));
+      options.load_width = static_cast<int>(std::lround(config.crop * config.size.width));
+    }
+    data_ = open_domains(config.data, config.style, pairing, options);
+    config.data = absolute(config.data);
+    if (!config.style.empty()) config.style = absolute(config.style);
+    config.size = {data_.height, data_.width};
+    config.channels = data_.channels;
+    const bool full = config.preset == "full";
+    const int side = std::min(config.size.height, config.size.width);
+    if (config.network == "unet" && config.depth == 0) config.depth = static_cast<int>(depth_for(side, full));
+    if (config.network == "resnet" && config.blocks == 0) config.blocks = static_cast<int>(blocks_for(side, full));
+    require_a_batch(config, std::min(data_.a->size(), data_.b->size()));
+    config_ = config;
+    network_ = {.name = config.network, .height = config.size.height, .width = config.size.width, .channels = config.channels,
+                .ngf = config.ngf, .blocks = config.blocks, .depth = std::max(config.depth, 2),
+                .dropout = config.network == "unet" ? config.dropout : 0};
+    require_sides();
+  }
+
+  const std::string& data_name() const override { return data_.name; }
+  const std::string& data_fingerprint() const override { return data_.fingerprint; }
+  std::int64_t pictures() const override { return data_.a->size(); }
+  std::int64_t skipped() const override {
+    return static_cast<std::int64_t>(data_.a->skipped().size() + data_.b->skipped().size() + data_.unmatched.size());
+  }
+  std::vector<std::string> notes() const override {
+    std::vector<std::string> notes{data_.summary};
+    constexpr std::size_t most = 10;
+    for (std::size_t i = 0; i < std::min(most, data_.unmatched.size()); ++i) {
+      notes.push_back(fmt::format("left out: {} {}", quote(data_.unmatched[i].file), data_.unmatched[i].reason));
+    }
+    if (data_.unmatched.size() > most) notes.push_back(fmt::format("left out: {} more like these", data_.unmatched.size() - most));
+    return notes;
+  }
+
+  std::unique_ptr<Trainer> make_trainer(Backend& backend) const override {
+    return std::make_unique<TranslationTrainer>(backend, config_, network_, dtype_from_name(config_.precision));
+  }
+  ordered_json model_json() const override { return ordered_json::parse(translator_config_to_json(network_)); }
+
+  void start_loading(const LoadingOptions& options) override {
+    loader_ = std::make_unique<PairLoader>(data_, loader_options(config_, options));
+  }
+  void prefetch(Trainer& trainer) override {
+    const PairBatch batch = loader_->next();
+    trainer.prefetch({batch.a.pixels, batch.b.pixels});
+  }
+
+  // Sources, results, and where there are pairs their targets: held-out ones where there are any.
+  Image samples(Trainer& trainer) const override {
+    const Grid grid = parse_grid(config_.grid);
+    const Shown shown = shown_pictures(grid.columns * grid.rows);
+    const std::vector<Image> results = translate_pictures(translation(trainer).averaged(), shown.sources);
+    std::vector<Image> groups;
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      std::vector<Image> group{shown.sources[i], results[i]};
+      if (!shown.targets.empty()) group.push_back(shown.targets[i]);
+      groups.push_back(tile(group, static_cast<int>(group.size()), 0));
+    }
+    return tile(groups, grid.columns, 4);
+  }
+  Image reals() const override {
+    const Grid grid = parse_grid(config_.grid);
+    return tile(pictures_of(*data_.b, some_indices(data_.b->size(), grid.columns * grid.rows)), grid.columns, 2);
+  }
+  void write_models(Trainer& trainer, const fs::path& folder) const override {
+    TranslatorCard card{.network = network_, .method = config_.model, .step = trainer.steps_done(), .data = data_.name,
+                        .data_fingerprint = data_.fingerprint, .seed = config_.seed};
+    write_safetensors(folder / "model.safetensors", translator_file(translation(trainer).averaged(), card));
+    if (Translator* reverse = translation(trainer).averaged_reverse()) {
+      card.method += " from B to A";
+      write_safetensors(folder / "reverse.safetensors", translator_file(*reverse, card));
+    }
+  }
+  std::string measure(Trainer& trainer) const override {
+    if (data_.pairing != Pairing::paired || data_.holdout_a->size() == 0 || std::min(data_.height, data_.width) < least_distance_side) return {};
+    const std::vector<std::int64_t> indices = some_indices(data_.holdout_a->size(), 256);
+    const std::vector<Image> results = translate_pictures(translation(trainer).averaged(), pictures_of(*data_.holdout_a, indices));
+    const PictureDistance d = picture_distance(results, pictures_of(*data_.holdout_b, indices));
+    return fmt::format(R"({{"step":{},"pictures":{},"l1":{:.6g},"psnr":{:.6g},"ssim":{:.6g}}})", trainer.steps_done(), indices.size(),
+                       d.l1, d.psnr, d.ssim);
+  }
+
+ private:
+  struct Shown {
+    std::vector<Image> sources, targets;
+  };
+
+  static TranslationTrainer& translation(Trainer& trainer) { return static_cast<TranslationTrainer&>(trainer); }
+
+  // At the size that the network learns at, whatever the data is loaded at.
+  Shown shown_pictures(std::int64_t count) const {
+    const bool held = data_.holdout_a->size() > 0;
+    const std::vector<std::int64_t> indices = some_indices((held ? data_.holdout_a : data_.a)->size(), count);
+    const auto fitted = [&](const Dataset& data) {
+      std::vector<Image> pictures = pictures_of(data, indices);
+      for (Image& picture : pictures) picture = fit(picture, data_.height, data_.width);
+      return pictures;
+    };
+    Shown shown{.sources = fitted(held ? *data_.holdout_a : *data_.a), .targets = {}};
+    if (data_.pairing == Pairing::paired) shown.targets = fitted(held ? *data_.holdout_b : *data_.b);
+    return shown;
+  }
+
+  void require_sides() const {
+    const auto multiple = static_cast<int>(side_multiple(network_)), least = static_cast<int>(least_side(network_));
+    const ImageSize size = config_.size;
+    if (size.height % multiple == 0 && size.width % multiple == 0 && std::min(size.height, size.width) >= least) return;
+    const auto near = [&](int side) { return std::max((side + multiple / 2) / multiple * multiple, (least + multiple - 1) / multiple * multiple); };
+    throw Error(ExitCode::usage, fmt::format("a size of {} does not suit this {}: sides must be multiples of {}, and at least {}; use --size {}",
+                                             to_text(size), network_.name, multiple, least,
+                                             to_text({.height = near(size.height), .width = near(size.width)})));
+  }
+
+  TrainConfig config_;
+  TranslatorConfig network_;
+  DomainPair data_;
+  std::unique_ptr<PairLoader> loader_;
+};
+
+}  // namespace
+
+std::unique_ptr<TrainingTask> make_task(TrainConfig& config) {
+  if (config.data.empty()) {
+    throw Error(ExitCode::usage, is_translation(config.model)
+                                     ? "train needs pictures to turn into others: --data FOLDER --style FOLDER, or --data with both in it"
+                                     : "train needs pictures to learn from: --data FOLDER (of PNG and JPEG) or --data FILE.idx.gz");
+  }
+  if (is_translation(config.model)) return std::make_unique<TranslationTask>(config);
+  if (!config.style.empty()) {
+    throw Error(ExitCode::usage, fmt::format("--style is for pix2pix, cyclegan and cut; {} makes new pictures like those of --data", config.model));
+  }
+  return std::make_unique<GanTask>(config);
+}
+
+int threads_of(const TrainConfig& config) {
+  return config.threads > 0 ? config.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+std::int64_t steps_limit(const TrainConfig& config, std::int64_t pictures) {
+  std::int64_t limit = config.steps;
+  const auto include = [&](double steps) {
+    const auto whole = static_cast<std::int64_t>(std::ceil(steps));
+    if (steps > 0) limit = limit == 0 ? whole : std::min(limit, whole);
+  };
+  include(config.kimg * 1000 / config.batch);
+  include(config.epochs * static_cast<double>(pictures) / config.batch);
+  return limit;
+}
+
+}  // namespace pastiche
