@@ -59,8 +59,8 @@ const Golden golden[] = {
     {"strict = \"yes\"", "1:10: strict is 'yes': expected true or false"},
     {"data = 5", "1:8: data is 5: expected a text"},
     {"device = true", "1:10: device is true: expected a text"},
-    {"loss = 1", "1:8: loss is 1: expected non-saturating, minimax, lsgan or hinge"},
-    {"model = \"stargan\"", "1:9: model is 'stargan': expected dcgan, article, pix2pix, cyclegan or cut"},
+    {"loss = 1", "1:8: loss is 1: expected non-saturating, minimax, lsgan, hinge"},
+    {"model = \"stargan\"", "1:9: model is 'stargan': expected dcgan, article, pix2pix, cyclegan, cut"},
     // Out of range.
     {"batch = 0", "1:9: batch is 0: expected a whole number from 1 to 65536"},
     {"batch = -1", "1:9: batch is -1: expected a whole number from 1 to 65536"},
@@ -78,7 +78,7 @@ const Golden golden[] = {
     {"label-smoothing = 0.6", "1:19: label-smoothing is 0.6: expected a number from 0 to 0.5"},
     {"adam-eps = 0", "1:12: adam-eps is 0: expected a number from 1e-16 to 1"},
     {"channels = 2", "1:12: channels is 2: expected 1 (gray), 3 (colour), 4 (with alpha) or 0 (as the data)"},
-    {"loss = \"wgan\"", "1:8: loss is 'wgan': expected non-saturating, minimax, lsgan or hinge"},
+    {"loss = \"wgan\"", "1:8: loss is 'wgan': expected non-saturating, minimax, lsgan, hinge"},
     {"holdout = \"1\"", "1:11: holdout is '1': expected a share such as 5% or 0.05, below 1"},
     {"holdout = \"5 %\"", "1:11: holdout is '5 %': expected a share such as 5% or 0.05, below 1"},
     {"step = \"both\"", "1:8: step is 'both': expected alternating or joint"},
@@ -173,7 +173,7 @@ TEST(Config, TomlRoundTripsToTheLastBit) {
 
 TEST(Config, TomlExplainsEveryLine) {
   const std::string toml = config_to_toml({});
-  EXPECT_TRUE(toml.starts_with("model = \"dcgan\"                     # architecture\n")) << toml;
+  EXPECT_TRUE(toml.starts_with("model = \"dcgan\"                     # what is learnt: ")) << toml;
   EXPECT_NE(toml.find("\nsize = \"auto\"                       # pixels a side, or WIDTHxHEIGHT; auto: as the data\n"),
             toml.npos) << toml;
   EXPECT_NE(toml.find("\nlr-g = 0.0002                       # Adam learning rate of the generator\n"), toml.npos);
@@ -217,7 +217,7 @@ TEST(Config, ValidateNamesTheFlag) {
             "--size -1: expected auto, a side, or WIDTHxHEIGHT, with sides of 4 to 4096");
   EXPECT_EQ(refusal([](TrainConfig& c) { c.size = {5000, 5000}; }),
             "--size 5000: expected auto, a side, or WIDTHxHEIGHT, with sides of 4 to 4096");
-  EXPECT_EQ(refusal([](TrainConfig& c) { c.loss = "wgan"; }), "--loss 'wgan': expected non-saturating, minimax, lsgan or hinge");
+  EXPECT_EQ(refusal([](TrainConfig& c) { c.loss = "wgan"; }), "--loss 'wgan': expected non-saturating, minimax, lsgan, hinge");
   EXPECT_EQ(refusal([](TrainConfig& c) { c.lr_g = std::numeric_limits<double>::quiet_NaN(); }),
             "--lr-g nan: expected a number from 0 to 1");
   EXPECT_EQ(refusal([](TrainConfig& c) { c.data = "a\xff"; }), "--data 'a\\xff': expected a text in UTF-8");

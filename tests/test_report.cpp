@@ -123,5 +123,23 @@ TEST_F(Report, NeedsAFolder) {
   }
 }
 
+TEST_F(Report, ShowsTranslations) {
+  put("config.toml", "model = \"pix2pix\"\nsize = 64\ncrop = 1.125\nmirror = true\nngf = 32\nndf = 48\n");
+  put("stats.jsonl", R"({"step":1,"loss_g":1.5,"loss_d":1,"loss_content":0.3}
+{"step":2,"loss_g":1.5,"loss_d":1,"loss_content":0.2})");
+  put("holdout.jsonl", R"({"step":1,"pictures":9,"l1":0.2,"psnr":11.25,"ssim":0.3}
+{"step":2,"pictures":9,"l1":0.1,"psnr":12.5,"ssim":0.4})");
+  put("samples/000002.png", png);
+  put("reals.png", png);
+  const std::string html = written();
+  EXPECT_EQ(count(html, "step 2: source, result, target<"), 1);
+  EXPECT_EQ(count(html, "pictures of the target<"), 1);
+  EXPECT_EQ(count(html, "At step 2: L1 0.1000, PSNR 12.50 dB, SSIM 0.4000."), 1);
+  EXPECT_EQ(count(html, "<svg "), 5);  // losses, content, and three of what was held out
+  // What differs is told from the model's own defaults, not dcgan's: here what stands in no line, and ndf.
+  EXPECT_EQ(count(html, "<tr class=\"changed\"><td>ndf</td>"), 1);
+  EXPECT_EQ(count(html, "<tr class=\"changed\"><td>ngf</td>"), 0);
+}
+
 }  // namespace
 }  // namespace pastiche

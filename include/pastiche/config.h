@@ -18,13 +18,13 @@ struct ImageSize {
 // What `pastiche train` can be told. visit_options() below says what each member means and allows.
 struct TrainConfig {
   std::string model = "dcgan";
-  std::string preset = "small";
   std::string data;
   std::string style;
   std::string holdout = "0";
   std::string out = "runs";
   std::string name;
   ImageSize size;
+  std::string preset = "small";
   int channels = 0;
   std::string background = "ffffff";
   bool mirror = false;
@@ -143,8 +143,7 @@ struct Channels {
 template <class Config, class Visitor>
 void visit_options(Config& config, Visitor&& visit) {
   using namespace option;
-  visit("model", config.model, OneOf{{"dcgan", "article", "pix2pix", "cyclegan", "cut"}}, "architecture and method");
-  visit("preset", config.preset, OneOf{{"small", "full"}}, "small: translators that a processor can learn; full: the papers' sizes");
+  visit("model", config.model, OneOf{{"dcgan", "article", "pix2pix", "cyclegan", "cut"}}, "what is learnt: dcgan and article make new pictures, the others turn pictures into others");
   visit("data", config.data, Any{}, "folder of pictures, or IDX file (.gz too), to learn from");
   visit("style", config.style, Any{}, "folder of what pictures are to be turned into; without it, --data holds both: A/ and B/, "
         "trainA/ and trainB/, or pictures side by side");
@@ -154,6 +153,7 @@ void visit_options(Config& config, Visitor&& visit) {
   visit("name", config.name, Form{is_name, "letters, digits, '.', '_' and '-'"},
         "name of the run folder after its number; empty: from model and data");
   visit("size", config.size, Sides{4, 4096}, "pixels a side, or WIDTHxHEIGHT; auto: as the data");
+  visit("preset", config.preset, OneOf{{"small", "full"}}, "small: translators that a processor can learn; full: the papers' sizes");
   visit("channels", config.channels, Channels{}, "1 gray, 3 colour, 4 with alpha, 0: as the data");
   visit("background", config.background, Form{is_color, "six hexadecimal digits such as ffffff"},
         "colour behind transparent pictures, RRGGBB");

@@ -175,7 +175,7 @@ namespace option {
 std::string Range::expected() const { return fmt::format("{} to {}", min, max); }
 
 bool OneOf::accepts(const std::string& value) const { return std::ranges::find(names, value) != names.end(); }
-std::string OneOf::expected() const { return fmt::format("{}", fmt::join(names, " or ")); }
+std::string OneOf::expected() const { return fmt::format("{}", fmt::join(names, names.size() > 2 ? ", " : " or ")); }
 
 bool Sides::accepts(ImageSize size) const {
   const auto fits = [&](int side) { return side >= min && side <= max; };

@@ -128,7 +128,7 @@ Stats read_stats(const fs::path& path) {
     if (!line.is_object() || !line.contains("step") || !line["step"].is_number()) continue;
     const double step = line["step"];
     stats.last_step = std::max(stats.last_step, step);
-    for (const char* name : {"kimg", "loss_g", "loss_d", "d_real", "d_fake", "ms"}) {
+    for (const char* name : {"kimg", "loss_g", "loss_d", "loss_content", "d_real", "d_fake", "ms", "l1", "psnr", "ssim"}) {
       const auto value = line.find(name);
       if (value != line.end() && value->is_number()) stats.series[name].push_back({step, *value});
     }
@@ -225,9 +225,20 @@ std::string charts_section(Stats& stats) {
   const auto bins = [&](const char* name) { return decimate(stats.series[name], 300); };
   const std::string charts =
       chart("Loss", {{"generator", "a", bins("loss_g")}, {"discriminator", "b", bins("loss_d")}}) +
+      chart("Content loss", {{"content", "a", bins("loss_content")}}) +
       chart("D’s probability of real", {{"real", "a", bins("d_real")}, {"generated", "b", bins("d_fake")}}, 1.0) +
       chart("Step time, ms", {{"ms", "a", bins("ms")}});
   return charts.empty() ? "" : "<h2>Curves</h2>\n<div class=\"charts\">\n" + charts + "</div>\n";
+}
+
+// Of a translation of pairs, how near results are to their targets.
+std::string holdout_section(Stats measured) {
+  if (measured.last_step == 0) return {};
+  const auto last = [&](const char* name) { return measured.series[name].empty() ? 0 : measured.series[name].back().y; };
+  const auto curve = [&](const char* name) { return std::vector<Curve>{{name, "a", decimate(measured.series[name], 300)}}; };
+  return fmt::format("<h2>Pictures held out</h2>\n<p class=\"lead\">At step {:.0f}: L1 {:.4f}, PSNR {:.2f} dB, SSIM {:.4f}.</p>\n"
+                     "<div class=\"charts\">\n", measured.last_step, last("l1"), last("psnr"), last("ssim")) +
+         chart("L1", curve("l1")) + chart("PSNR, dB", curve("psnr")) + chart("SSIM", curve("ssim"), 1.0) + "</div>\n";
 }
 
 struct Sample {
@@ -258,15 +269,16 @@ std::string figure(const fs::path& path, const std::string& caption) {
                      caption, base64({bytes.begin(), bytes.end()})) + '\n';
 }
 
-std::string samples_section(const fs::path& run) {
+std::string samples_section(const fs::path& run, const std::string& model) {
   const std::vector<Sample> samples = find_samples(run / "samples");
   if (samples.empty()) return {};
-  const auto shown = [](const Sample& sample) { return figure(sample.path, fmt::format("step {}", sample.step)); };
+  const char* order = model == "pix2pix" ? ": source, result, target" : is_translation(model) ? ": source, result" : "";
+  const auto shown = [&](const Sample& sample) { return figure(sample.path, fmt::format("step {}{}", sample.step, order)); };
   std::string strip;
   const std::size_t count = std::min<std::size_t>(samples.size(), 12);
   for (std::size_t i = 0; i < count && count > 1; ++i) strip += shown(samples[i * (samples.size() - 1) / (count - 1)]);
   return "<h2>Samples</h2>\n<div class=\"large\">\n" + shown(samples.back()) +
-         figure(run / "reals.png", "real pictures") + "</div>\n" +
+         figure(run / "reals.png", is_translation(model) ? "pictures of the target" : "real pictures") + "</div>\n" +
          (strip.empty() ? "" : "<div class=\"strip\">\n" + strip + "</div>\n");
 }
 
@@ -326,7 +338,7 @@ std::string facts_section(const nlohmann::ordered_json& facts) {
 
 std::string config_section(const TrainConfig& config) {
   const nlohmann::ordered_json values = nlohmann::ordered_json::parse(config_to_json(config));
-  const nlohmann::ordered_json defaults = nlohmann::ordered_json::parse(config_to_json({}));
+  const nlohmann::ordered_json defaults = nlohmann::ordered_json::parse(config_to_json(default_config(config.model, config.preset)));
   std::string rows;
   visit_options(config, [&](const char* name, const auto&, const auto&, const char* help) {
     rows += fmt::format("<tr{}><td>{}</td><td><code>{}</code></td><td>{}</td></tr>\n",
@@ -360,7 +372,8 @@ void write_report(const fs::path& run_folder) {
       "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width\">\n<title>" + name + "</title>\n<style>" + style +
           "</style>\n</head>\n<body>\n<h1>" + name + "</h1>\n<p class=\"lead\">" + lead + "</p>\n" +
-          cards_section(stats) + samples_section(run_folder) + charts_section(stats) + facts_section(facts) +
+          cards_section(stats) + samples_section(run_folder, config ? config->model : "") + charts_section(stats) +
+          holdout_section(read_stats(run_folder / "holdout.jsonl")) + facts_section(facts) +
           (config ? config_section(*config) : "") + "</body>\n</html>\n");
 }
 
