@@ -9,7 +9,11 @@ namespace {
 
 using PtxTraining = TinyTraining;
 
-TEST_F(PtxTraining, LossesAreThoseOfTheCpu) { expect_losses_of_the_cpu("ptx"); }
+TEST_F(PtxTraining, LossesAreThoseOfTheCpu) { expect_losses_of_the_cpu("ptx", tiny()); }
+
+TEST_F(PtxTraining, TranslationsHaveTheLossesOfTheCpu) {
+  for (const char* model : {"pix2pix", "cut"}) expect_losses_of_the_cpu("ptx", tiny_translation(model));
+}
 
 // A kernel that the host compiler did emit is not run in place of a translated one.
 TEST(PtxLaunch, WhatIsNoTranslatedKernelDoesNotRun) {

@@ -166,7 +166,11 @@ TEST(SimtBackend, AbsentDevicesAreNamed) {
 
 using SimtTraining = TinyTraining;
 
-TEST_F(SimtTraining, LossesAreThoseOfTheCpu) { expect_losses_of_the_cpu("simt"); }
+TEST_F(SimtTraining, LossesAreThoseOfTheCpu) { expect_losses_of_the_cpu("simt", tiny()); }
+
+TEST_F(SimtTraining, TranslationsHaveTheLossesOfTheCpu) {
+  for (const char* model : {"pix2pix", "cyclegan", "cut"}) expect_losses_of_the_cpu("simt", tiny_translation(model));
+}
 
 TEST_F(SimtTraining, ABatchThatIsTooLargeIsToldWhatFits) {
   const MachineScope scope;
