@@ -135,7 +135,8 @@ class Run {
           events_.note("stats.jsonl can't be written any more; training goes on without it");
         }
         report_progress(stats_now, ms);
-        if (++steps_here_ == steps_timed) fix_total();
+        if (++steps_here_ == steps_untimed) timed_from_ = Clock::now();
+        if (steps_here_ == steps_untimed + steps_timed) fix_total();
         if (snap_.steps > 0 ? position_.step % snap_.steps == 0 : elapsed() - last_snap_seconds_ >= snap_.seconds) snapshot("running");
       }
       const int signal = caught_signal;
@@ -168,7 +169,7 @@ class Run {
   void fix_total() {
     if (config_.decay_from == 1 || limit_steps_ > 0) return;
     const double left = limit_seconds_ - elapsed();
-    const double seconds_per_step = seconds_since(begin_) / static_cast<double>(steps_here_);
+    const double seconds_per_step = seconds_since(timed_from_) / steps_timed;
     config_.steps = position_.step + std::max<std::int64_t>(1, static_cast<std::int64_t>(0.95 * left / seconds_per_step));  // snapshots take time too
     set_limit(config_.steps);
     write_file_atomically(folder_ / "config.toml", config_to_toml(config_));
@@ -317,7 +318,8 @@ class Run {
   Clock::time_point begin_ = Clock::now();
   double last_snap_seconds_ = 0;
   double smooth_ms_ = 0;
-  static constexpr int steps_timed = 20;
+  static constexpr int steps_untimed = 5, steps_timed = 20;  // the first ones make what later ones find made
+  Clock::time_point timed_from_{};
   std::int64_t steps_here_ = 0;  // since this process began or resumed
 };
 
