@@ -61,7 +61,7 @@ PASTICHE_HOST_DEVICE inline std::uint32_t philox_word(RandomKey key, std::uint64
   return (index & 1) != 0 ? odd : even;
 }
 
-// floor(uniform_from(word) extent) without rounding, so always below the extent, which is at least 1 and at most 2^40.
+// floor(uniform_from(word) extent) without rounding, so always below the extent, which is at least 1 and at most 2^39.
 PASTICHE_HOST_DEVICE inline std::int64_t integer_below(std::int64_t extent, std::uint32_t word) {
   return ((2 * static_cast<std::int64_t>(word >> 9) + 1) * extent) >> 24;
 }
