@@ -77,14 +77,14 @@ __global__ __launch_bounds__(walk_threads) void norm_stats_parts_kernel(float* m
   const double all = static_cast<double>(pieces) * static_cast<double>(rows);
   const int end = inside ? chunks : 0;
   double sum = 0;
-#pragma unroll 1
   for (const float* of_mean = means; of_mean < squares; of_mean += step) {
+#pragma unroll 1
     for (int k = place.lane; k < end; k += place.lanes) sum += count(k) * static_cast<double>(of_mean[k * channels]);
   }
   const double average = sum_over_lanes(sum, width) / all;
   double square = 0;
-#pragma unroll 1
   for (const float* of_mean = means; of_mean < squares; of_mean += step) {
+#pragma unroll 1
     for (int k = place.lane; k < end; k += place.lanes) {
       const double d = static_cast<double>(of_mean[k * channels]) - average;
       square += static_cast<double>(of_mean[pieces * step + k * channels]) + count(k) * d * d;

@@ -27,7 +27,8 @@ struct PadAxis {
     if (run && i == last) end = padded() - 1;
     if (!run && i > 0 && i <= before) begin = before - i;
     if (!run && i < last && i >= last - after) end = before + 2 * last - i;
-    for (std::int64_t place = begin; place <= end; place = run || place == end ? place + 1 : place < middle ? middle : end) f(place);
+    const std::int64_t to_middle = run ? 1 : middle - begin, from_middle = run || end == middle ? 1 : end - middle;
+    for (std::int64_t place = begin; place <= end; place += place < middle ? to_middle : from_middle) f(place);
   }
 };
 
