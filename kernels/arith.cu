@@ -226,7 +226,7 @@ __global__ __launch_bounds__(walk_threads) void sum_kernel(T* y, float* parts, c
   const ChannelPlace place(walk);
   float sums[N] = {};
   for (std::int64_t row = place.row; row < place.end; row += walk.repeat) {
-    const Vector<T, N> v = load_unit<N>(x + ((place.outer * walk.rows + row) * walk.units + place.unit) * N);
+    const Vector<T, N> v = load_unit<N>(x + (row * walk.units + place.unit) * N);
     for (int j = 0; j < N; ++j) sums[j] += to_float(v.at[j]);
   }
   add_lanes(sums, walk, place.lane);

@@ -114,7 +114,7 @@ inline ChannelWalk map_walk(std::int64_t outer, std::int64_t rows, std::int64_t 
   return ChannelWalk(outer, rows, units, 4, 0x7fffffff);
 }
 
-// What one thread takes of it: of x[outer], the unit `unit` of the rows row, row + repeat, ... before `end`.
+// What one thread takes of it: the unit `unit` of the rows row, row + repeat, ... before `end`, counted in [outer, rows].
 struct ChannelPlace {
   __device__ explicit ChannelPlace(const ChannelWalk& walk) {
     const int thread = static_cast<int>(threadIdx.x), column = thread % walk.width, line = thread / walk.width;
@@ -124,9 +124,9 @@ struct ChannelPlace {
     outer = std::int64_t{set} * walk.groups + line / walk.repeat;
     unit = std::int64_t{blockIdx.x - part * walk.tiles} * walk.width + column;
     inside = lane < walk.repeat && outer < walk.outer && unit < walk.units;
-    const std::int64_t begin = chunk * walk.rows_per_chunk;
-    row = begin + lane;
-    end = inside ? min(begin + walk.rows_per_chunk, walk.rows) : 0;
+    const std::int64_t first = outer * walk.rows, begin = chunk * walk.rows_per_chunk;
+    row = first + begin + lane;
+    end = inside ? first + min(begin + walk.rows_per_chunk, walk.rows) : 0;
   }
 
   std::int64_t outer, unit, row, end;

@@ -16,13 +16,12 @@ namespace pastiche::PASTICHE_TARGET {
 // ---- statistics ------------------------------------------------------------------------------------------------------
 // parts [2, outer, chunks, channels]: mean, and sum of squared deviations from it
 template <class T, int N>
-__global__ __launch_bounds__(walk_threads) void norm_stats_kernel(float* parts, const T* x, ChannelWalk walk, PixelOrder order) {
+__global__ __launch_bounds__(walk_threads) void norm_stats_kernel(float* parts, const T* x, ChannelWalk walk) {
   __shared__ float counts[walk_threads], means[N][walk_threads], squares[N][walk_threads];
   const ChannelPlace place(walk);
-  const std::int64_t first = place.outer * walk.rows;
   float count = 0, mean[N] = {}, square[N] = {};
-  for (std::int64_t row = first + place.row; row < first + place.end; row += walk.repeat) {
-    const Vector<T, N> in = load_unit<N>(x + (order(row).x * walk.units + place.unit) * N);
+  for (std::int64_t row = place.row; row < place.end; row += walk.repeat) {
+    const Vector<T, N> in = load_unit<N>(x + (row * walk.units + place.unit) * N);
     count += 1.0f;
     const float weight = 1.0f / count;
     for (int j = 0; j < N; ++j) {
@@ -64,46 +63,56 @@ __global__ __launch_bounds__(walk_threads) void norm_stats_kernel(float* parts, 
   store_unit(at + walk.outer * walk.chunks * walk.units * N, s);
 }
 
-// mean, var [outer, channels]
-__global__ __launch_bounds__(walk_threads) void norm_stats_parts_kernel(float* mean, float* var, const float* parts,
+// mean, var [outer, channels] of parts [2, pieces, outer, chunks, channels]: what belongs to a statistic may be in several places.
+__global__ __launch_bounds__(walk_threads) void norm_stats_parts_kernel(float* mean, float* var, const float* parts, int pieces,
                                                                         std::int64_t outer, std::int64_t rows,
-                                                                        std::int64_t rows_per_chunk, std::int64_t chunks,
+                                                                        std::int64_t rows_per_chunk, int chunks,
                                                                         std::int64_t channels, int width) {
   const PartsPlace place(width);
   const bool inside = place.channel < outer * channels;
-  const std::int64_t o = place.channel / channels, c = place.channel - o * channels;
+  const std::int64_t o = place.channel / channels, c = place.channel - o * channels, step = outer * chunks * channels;
   const float* const means = parts + o * chunks * channels + c;
-  const float* const squares = means + outer * chunks * channels;
-  const auto count = [=](std::int64_t k) { return static_cast<double>(min(rows_per_chunk, rows - k * rows_per_chunk)); };
-  const std::int64_t end = inside ? chunks : 0;
+  const float* const squares = means + pieces * step;
+  const auto count = [=](int k) { return static_cast<double>(min(rows_per_chunk, rows - k * rows_per_chunk)); };
+  const double all = static_cast<double>(pieces) * static_cast<double>(rows);
+  const int end = inside ? chunks : 0;
   double sum = 0;
-  for (std::int64_t k = place.lane; k < end; k += place.lanes) sum += count(k) * static_cast<double>(means[k * channels]);
-  const double average = sum_over_lanes(sum, width) / static_cast<double>(rows);
+  for (const float* of_mean = means; of_mean < squares; of_mean += step) {
+#pragma unroll 1
+    for (int k = place.lane; k < end; k += place.lanes) sum += count(k) * static_cast<double>(of_mean[k * channels]);
+  }
+  const double average = sum_over_lanes(sum, width) / all;
   double square = 0;
-  for (std::int64_t k = place.lane; k < end; k += place.lanes) {
-    const double d = static_cast<double>(means[k * channels]) - average;
-    square += static_cast<double>(squares[k * channels]) + count(k) * d * d;
+  for (const float* of_mean = means; of_mean < squares; of_mean += step) {
+#pragma unroll 1
+    for (int k = place.lane; k < end; k += place.lanes) {
+      const double d = static_cast<double>(of_mean[k * channels]) - average;
+      square += static_cast<double>(of_mean[pieces * step + k * channels]) + count(k) * d * d;
+    }
   }
   square = sum_over_lanes(square, width);
   if (!inside || place.lane != 0) return;
   mean[place.channel] = static_cast<float>(average);
-  var[place.channel] = static_cast<float>(square / static_cast<double>(rows));
+  var[place.channel] = static_cast<float>(square / all);
 }
 
-// From the statistics of each channel those of its group of neighbours, for each of them; a warp a group.
+// From the statistics of each channel those of its group of neighbours, for each of them; a warp a group, which has few turns.
 __global__ __launch_bounds__(walk_threads) void norm_group_stats_kernel(float* mean, float* var, const float* means,
                                                                         const float* vars, std::int64_t groups,
                                                                         std::int64_t members) {
   const std::int64_t group = (std::int64_t{blockIdx.x} * walk_threads + threadIdx.x) / warp_size;
   const std::int64_t begin = group * members + threadIdx.x % warp_size, end = group < groups ? (group + 1) * members : 0;
   double sum = 0, square = 0;
+#pragma unroll 1
   for (std::int64_t c = begin; c < end; c += warp_size) sum += static_cast<double>(means[c]);
   const double average = warp_sum(sum) / static_cast<double>(members);
+#pragma unroll 1
   for (std::int64_t c = begin; c < end; c += warp_size) {
     const double d = static_cast<double>(means[c]) - average;
     square += static_cast<double>(vars[c]) + d * d;
   }
   square = warp_sum(square) / static_cast<double>(members);
+#pragma unroll 1
   for (std::int64_t c = begin; c < end; c += warp_size) {
     mean[c] = static_cast<float>(average);
     var[c] = static_cast<float>(square);
@@ -120,23 +129,21 @@ std::int64_t outer_of(const Tensor& stats) { return stats.shape().rank() == 1 ? 
 void CudaBackend::launch_norm_stats(Tensor& mean, Tensor& var, const Tensor& x, const NormAct& p) {
   if (mean.elements() == 0) return;
   const std::int64_t channels = mean.shape().last(), outer = outer_of(mean);
-  const std::int64_t rows = x.elements() / (outer * channels);  // phases: four rows, in any order
-  const PixelOrder order = outer > 1 && p.from == Phases::outer  // a picture is in four places
-                               ? PixelOrder(p.from, {outer, 2 * x.shape()[1], 2 * x.shape()[2], channels})
-                               : PixelOrder(Phases::none, {});
+  const int pieces = outer > 1 && p.from == Phases::outer ? 4 : 1;  // of a picture
+  const std::int64_t rows = x.elements() / (pieces * outer * channels);  // phases: in any order
   Tensor means = p.group == 1 ? mean : Tensor::empty(*this, mean.shape());
   Tensor vars = p.group == 1 ? var : Tensor::empty(*this, var.shape());
   with_float(x.dtype(), [&]<class T>(T) {
     with_unit(channels, [&]<int N>(std::integral_constant<int, N>) {
-      const ChannelWalk walk = sum_walk(outer, rows, channels / N);
-      Tensor parts = Tensor::empty(*this, {2, outer, walk.chunks, channels});
+      const ChannelWalk walk = sum_walk(pieces * outer, rows, channels / N);
+      Tensor parts = Tensor::empty(*this, {2, pieces * outer, walk.chunks, channels});
       PASTICHE_CUDA_CHECK(launch(norm_stats_kernel<T, N>, {.stream = stream(), .blocks = walk.blocks(), .threads = walk_threads},
-                                 parts.mutable_data<float>(), x.data<T>(), walk, order));
+                                 parts.mutable_data<float>(), x.data<T>(), walk));
       const int width = parts_width(outer * channels);
       PASTICHE_CUDA_CHECK(launch(norm_stats_parts_kernel,
                                  {.stream = stream(), .blocks = grid(ceil_div(outer * channels, width)), .threads = walk_threads},
-                                 means.mutable_data<float>(), vars.mutable_data<float>(), parts.data<float>(), outer, rows,
-                                 walk.rows_per_chunk, walk.chunks, channels, width));
+                                 means.mutable_data<float>(), vars.mutable_data<float>(), parts.data<float>(), pieces,
+                                 outer, rows, walk.rows_per_chunk, static_cast<int>(walk.chunks), channels, width));
     });
   });
   if (p.group == 1) return;
@@ -176,8 +183,7 @@ __global__ __launch_bounds__(walk_threads) void norm_act_kernel(T* y, const T* x
   const ChannelPlace place(walk);
   if (place.row >= place.end) return;
   const NormChannels<N> norm(p, (place.outer * walk.units + place.unit) * N, place.unit * N);
-  const std::int64_t first = place.outer * walk.rows;
-  for (std::int64_t row = first + place.row; row < first + place.end; row += walk.repeat) {
+  for (std::int64_t row = place.row; row < place.end; row += walk.repeat) {
     const PixelOrder::Pixel at = order(row);
     const Vector<T, N> in = load_unit<N>(x + (at.x * walk.units + place.unit) * N);
     Vector<T, N> out;
@@ -223,8 +229,7 @@ __global__ __launch_bounds__(walk_threads) void norm_act_grad_sums_kernel(float*
   float sums[2 * N] = {};
   if (place.row < place.end) {
     const NormChannels<N> norm(p, (place.outer * walk.units + place.unit) * N, place.unit * N);
-    const std::int64_t first = place.outer * walk.rows;
-    for (std::int64_t row = first + place.row; row < first + place.end; row += walk.repeat) {
+    for (std::int64_t row = place.row; row < place.end; row += walk.repeat) {
       const PixelOrder::Pixel at = order(row);
       const Vector<T, N> in = load_unit<N>(x + (at.x * walk.units + place.unit) * N);
       const Vector<T, N> gradient = load_unit<N>(dy + (at.y * walk.units + place.unit) * N);
@@ -281,11 +286,11 @@ __global__ __launch_bounds__(walk_threads) void norm_act_grad_kernel(T* dx, cons
                                                                      NormArguments p, ChannelWalk walk, PixelOrder order) {
   const ChannelPlace place(walk);
   if (place.row >= place.end) return;
-  const std::int64_t statistic = (place.outer * walk.units + place.unit) * N, first = place.outer * walk.rows;
+  const std::int64_t statistic = (place.outer * walk.units + place.unit) * N;
   const NormChannels<N> norm(p, statistic, place.unit * N);
   const Vector<float, N> constant = load_unit<N>(affine + statistic);
   const Vector<float, N> linear = load_unit<N>(affine + walk.outer * walk.units * N + statistic);
-  for (std::int64_t row = first + place.row; row < first + place.end; row += walk.repeat) {
+  for (std::int64_t row = place.row; row < place.end; row += walk.repeat) {
     const PixelOrder::Pixel at = order(row);
     const std::int64_t at_x = (at.x * walk.units + place.unit) * N;
     const Vector<T, N> in = load_unit<N>(x + at_x);

@@ -153,6 +153,10 @@ std::vector<OpCase> further_rows() {
     for (const std::int64_t factor : {4, 5, 7}) {
       add_row("upsample_grad", {{{2, 4 * factor, 4 * factor, channels}}}, [=](const OpRun& r) { return upsample_grad(r[0], factor); });
     }
+    for (const Pad::Mode mode : {Pad::Mode::reflect, Pad::Mode::replicate}) {
+      const Pad p{.top = 5, .bottom = 5, .left = 5, .right = 5, .mode = mode};
+      add_row("pad", {{{2, 6, 7, channels}}}, [=](const OpRun& r) { return pad(r[0], p); });
+    }
     for (const Phases form : {Phases::none, Phases::inner, Phases::outer}) {
       const Shape large{8, 48, 48, channels};
       const NormAct p{.slope = 0.2, .from = form};

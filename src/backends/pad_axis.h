@@ -18,17 +18,17 @@ struct PadAxis {
     return i < 0 ? -i : i > last ? 2 * last - i : i;
   }
 
-  // f(place) for all that show pixel i, in order.
+  // f(place) for all that show pixel i, in order: a run of them, or up to three.
   template <class F> PASTICHE_HOST_DEVICE void each_place(std::int64_t i, F f) const {
     const std::int64_t last = extent - 1, middle = before + i;
-    if (mode == Pad::Mode::replicate) {
-      const std::int64_t end = i == last ? padded() : middle + 1;
-      for (std::int64_t place = i == 0 ? 0 : middle; place < end; ++place) f(place);
-      return;
-    }
-    if (i > 0 && i <= before) f(before - i);
-    f(middle);
-    if (i < last && i >= last - after) f(before + 2 * last - i);
+    const bool run = mode == Pad::Mode::replicate;
+    std::int64_t begin = middle, end = middle;
+    if (run && i == 0) begin = 0;
+    if (run && i == last) end = padded() - 1;
+    if (!run && i > 0 && i <= before) begin = before - i;
+    if (!run && i < last && i >= last - after) end = before + 2 * last - i;
+    const std::int64_t to_middle = run ? 1 : middle - begin, from_middle = run || end == middle ? 1 : end - middle;
+    for (std::int64_t place = begin; place <= end; place += place < middle ? to_middle : from_middle) f(place);
   }
 };
 
