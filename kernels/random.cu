@@ -1,9 +1,11 @@
-// Normally distributed numbers and dropout, drawn from Philox (philox.h). The formulas stand in kernels.def.
-// Policy: 256 threads a block, one vector of 16 bytes a thread, which is one group of Philox numbers in f32 and two in bf16.
+// Normally distributed numbers, dropout and pixels, drawn from Philox (philox.h). The formulas stand in kernels.def.
+// Policy: 256 threads a block, one vector of 16 bytes a thread, which is one group of Philox numbers in f32 and two in bf16. Of
+// pixels, four channels of one pixel a thread (one, where the number of channels is no multiple of four), each of which draws
+// again; in the adjoint a thread asks which sample its pixel could be, so that every element is written once.
 // Compiled without contraction: the bits are those of every other backend.
 #include "backends/cuda/cuda.h"
-#include "device.cuh"
-#include "launch.cuh"
+#include "backends/pixel_draw.h"
+#include "indexing.cuh"
 
 namespace pastiche::PASTICHE_TARGET {
 
@@ -73,6 +75,35 @@ __global__ __launch_bounds__(random_threads) void dropout_kernel(T* y, const T* 
   }
 }
 
+// y [samples of all pictures, channels] in units of N
+template <class T, int N>
+__global__ __launch_bounds__(random_threads) void sample_pixels_kernel(T* y, const T* x, std::uint32_t units, Divider channels,
+                                                                       Divider samples, PixelDraw draw,
+                                                                       const StepState* state) {
+  const std::uint32_t unit = blockIdx.x * random_threads + threadIdx.x;
+  if (unit >= units) return;
+  const std::uint32_t sample = channels(unit), c = unit - sample * channels.divisor, n = samples(sample);
+  const auto step = static_cast<std::uint64_t>(state->step);
+  const std::int64_t pixel = n * draw.pixels + draw.drawn(step, n, sample - n * samples.divisor);
+  store_unit(y + std::int64_t{unit} * N, load_unit<N>(x + (pixel * channels.divisor + c) * N));
+}
+
+// dx [pixels of all pictures, channels] in units of N
+template <class T, int N>
+__global__ __launch_bounds__(random_threads) void sample_pixels_grad_kernel(T* dx, const T* dy, std::uint32_t units,
+                                                                            Divider channels, Divider pixels, PixelDraw draw,
+                                                                            const StepState* state) {
+  const std::uint32_t unit = blockIdx.x * random_threads + threadIdx.x;
+  if (unit >= units) return;
+  const std::uint32_t row = channels(unit), c = unit - row * channels.divisor, n = pixels(row);
+  const std::int64_t pixel = row - n * pixels.divisor, s = draw.sample_of(pixel);
+  Vector<T, N> out{};
+  if (draw.drawn(static_cast<std::uint64_t>(state->step), n, s) == pixel) {
+    out = load_unit<N>(dy + ((n * draw.count + s) * channels.divisor + c) * N);
+  }
+  store_unit(dx + std::int64_t{unit} * N, out);
+}
+
 namespace {
 
 const StepState* state_of(const Tensor& state) { return reinterpret_cast<const StepState*>(state.data<std::uint8_t>()); }
@@ -100,6 +131,40 @@ void CudaBackend::launch_dropout(Tensor& y, const Tensor& x, const Dropout& p, c
                                 .blocks = grid(ceil_div(n, random_threads * random_width<T>)),
                                 .threads = random_threads},
                                y.mutable_data<T>(), x.data<T>(), n, p, state_of(state)));
+  });
+}
+
+void CudaBackend::launch_sample_pixels(Tensor& y, const Tensor& x, const SamplePixels& p, const Tensor& state) {
+  if (y.elements() == 0) return;
+  const PixelDraw draw(p, x.shape());
+  const std::int64_t channels = x.shape()[3];
+  with_float(y.dtype(), [&]<class T>(T) {
+    with_unit(channels, [&]<int N>(std::integral_constant<int, N>) {
+      const std::uint32_t units = checked_index(y.elements() / N, "units of samples");
+      PASTICHE_CUDA_CHECK(launch(sample_pixels_kernel<T, N>,
+                                 {.stream = stream(),
+                                  .blocks = grid(ceil_div(units, random_threads)),
+                                  .threads = random_threads},
+                                 y.mutable_data<T>(), x.data<T>(), units, Divider(static_cast<std::uint32_t>(channels / N)),
+                                 Divider(static_cast<std::uint32_t>(draw.count)), draw, state_of(state)));
+    });
+  });
+}
+
+void CudaBackend::launch_sample_pixels_grad(Tensor& dx, const Tensor& dy, const SamplePixels& p, const Tensor& state) {
+  if (dx.elements() == 0) return;
+  const PixelDraw draw(p, dx.shape());
+  const std::int64_t channels = dx.shape()[3];
+  with_float(dx.dtype(), [&]<class T>(T) {
+    with_unit(channels, [&]<int N>(std::integral_constant<int, N>) {
+      const std::uint32_t units = checked_index(dx.elements() / N, "units of a gradient");
+      PASTICHE_CUDA_CHECK(launch(sample_pixels_grad_kernel<T, N>,
+                                 {.stream = stream(),
+                                  .blocks = grid(ceil_div(units, random_threads)),
+                                  .threads = random_threads},
+                                 dx.mutable_data<T>(), dy.data<T>(), units, Divider(static_cast<std::uint32_t>(channels / N)),
+                                 Divider(static_cast<std::uint32_t>(draw.pixels)), draw, state_of(state)));
+    });
   });
 }
 

@@ -123,6 +123,18 @@ const ErrorCase error_cases[] = {
      {"bce_logits_grad", "[2]", "scalar"}},
     {"dropout", [](Backend& b) { dropout(zeros(b, {2}), {.p = 1, .key = {}}, make_step_state(b)); },
      {"dropout", "probability 1"}},
+    {"sample_pixels", [](Backend& b) { sample_pixels(zeros(b, {2, 3, 5, 4}), {.count = 16, .key = {}}, make_step_state(b)); },
+     {"sample_pixels", "16 pixels", "[2,3,5,4]", "1 to 15"}},
+    {"sample_pixels_none", [](Backend& b) { sample_pixels(zeros(b, {1, 1, 1, 1}), {.count = 0, .key = {}}, make_step_state(b)); },
+     {"sample_pixels", "0 pixels", "1 to 1"}},
+    {"sample_pixels_rank", [](Backend& b) { sample_pixels(zeros(b, {15, 4}), {.count = 1, .key = {}}, make_step_state(b)); },
+     {"sample_pixels", "[15,4]", "rank 4"}},
+    {"sample_pixels_grad", [](Backend& b) {
+       sample_pixels_grad(zeros(b, {2, 5, 4}), {.count = 6, .key = {}}, make_step_state(b), {2, 3, 5, 4});
+     }, {"sample_pixels_grad", "[2,5,4]", "[2,6,4]"}},
+    {"sample_pixels_grad_count", [](Backend& b) {
+       sample_pixels_grad(zeros(b, {1, 3, 1}), {.count = 3, .key = {}}, make_step_state(b), {1, 1, 2, 1});
+     }, {"sample_pixels_grad", "3 pixels", "[1,1,2,1]", "1 to 2"}},
 };
 
 TEST(OpErrors, SayWhatWasGivenAndExpected) {

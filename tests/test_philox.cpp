@@ -42,6 +42,22 @@ TEST(Philox, UniformIsInsideTheUnitInterval) {
   EXPECT_EQ(uniform_from(0x80000000u), 0.5f + 0x1p-24f);
 }
 
+TEST(Philox, WordsAreThoseOfTheirGroups) {
+  const RandomKey key{.seed = 5, .stream = 6};
+  for (std::uint64_t i = 0; i < 12; ++i) EXPECT_EQ(philox_word(key, 7, i), philox4x32(key, 7, i / 4).word[i % 4]);
+}
+
+TEST(Philox, IntegersStayBelowTheirExtent) {
+  for (const std::int64_t extent : {1, 2, 3, 7, 1000, (1 << 24) + 1, (1 << 29) - 1}) {
+    for (const std::uint32_t word : {0u, 1u << 9, 0x7fffffffu, 0x80000000u, 0xfffffdffu, 0xffffffffu}) {
+      const std::int64_t i = integer_below(extent, word);
+      EXPECT_LT(i, extent);
+      EXPECT_EQ(static_cast<double>(i), std::floor(static_cast<double>(uniform_from(word)) * static_cast<double>(extent)));
+    }
+  }
+  EXPECT_EQ(integer_below(std::int64_t{1} << 39, 0xffffffffu), (std::int64_t{1} << 39) - (1 << 15));
+}
+
 // All 2^23 numbers that uniform_from gives.
 TEST(Philox, LogarithmOfEveryUniformNumber) {
   double worst = 0;

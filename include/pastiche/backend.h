@@ -79,6 +79,11 @@ struct Dropout {
   RandomKey key;
 };
 
+struct SamplePixels {
+  std::int64_t count;  // of each picture, no pixel twice
+  RandomKey key;
+};
+
 struct Adam {
   int slot = 0;  // of StepState::optim
   double beta1 = 0.5;

@@ -91,6 +91,9 @@ Var bce_logits(const Var& logits, double target);       // []; binary cross-entr
 Var bce_logits_grad(const Var& dloss, const Var& logits, double target);
 
 // ---- random ----------------------------------------------------------------------------------------------------------
-Var dropout(const Var& x, const Dropout& p, const Tensor& state);  // state: the StepState whose step counts the draws
+// state: the StepState whose step counts the draws
+Var dropout(const Var& x, const Dropout& p, const Tensor& state);
+Var sample_pixels(const Var& x, const SamplePixels& p, const Tensor& state);  // [N,H,W,C] -> [N,p.count,C]
+Var sample_pixels_grad(const Var& dy, const SamplePixels& p, const Tensor& state, const Shape& x);  // the adjoint
 
 }  // namespace pastiche

@@ -52,6 +52,20 @@ PASTICHE_HOST_DEVICE inline float uniform_from(std::uint32_t word) {
   return (static_cast<float>(word >> 9) + 0.5f) * 0x1p-23f;
 }
 
+// The word for number `index` of `step`: one of its group of four.
+PASTICHE_HOST_DEVICE inline std::uint32_t philox_word(RandomKey key, std::uint64_t step, std::uint64_t index) {
+  const Philox4 words = philox4x32(key, step, index / 4);
+  // Chosen by conditions: an array under a variable index would lie in a GPU thread's local memory.
+  const std::uint32_t even = (index & 2) != 0 ? words.word[2] : words.word[0];
+  const std::uint32_t odd = (index & 2) != 0 ? words.word[3] : words.word[1];
+  return (index & 1) != 0 ? odd : even;
+}
+
+// floor(uniform_from(word) extent) without rounding, so always below the extent, which is at least 1 and at most 2^39.
+PASTICHE_HOST_DEVICE inline std::int64_t integer_below(std::int64_t extent, std::uint32_t word) {
+  return ((2 * static_cast<std::int64_t>(word >> 9) + 1) * extent) >> 24;
+}
+
 // Natural logarithm of a normal float in (0, 1]; relative error below 3e-7. ln(m 2^e) = e ln 2 + 2 atanh((m-1)/(m+1)).
 PASTICHE_HOST_DEVICE inline float log_from_bits(float x) {
   union { float f; std::uint32_t u; } bits{x};

@@ -180,6 +180,7 @@ void convolve(OpRunner& run, const Shape& x, const Shape& w, const Conv& p) {
 
 void call_ops(Backend& backend, DType dtype) {
   OpRunner run(backend, dtype);
+  const Tensor state = make_step_state(backend);
   for (const Shape& shape : {Shape{3, 5, 7, 9}, Shape{2, 8, 4, 16}}) {
     const auto positive = [](const Var& x) { return affine(sigmoid(x), {.shift = 0.5}); };
     run(shape, [](const Var& x) { return exp(x); });
@@ -190,6 +191,7 @@ void call_ops(Backend& backend, DType dtype) {
     run(shape, [](const Var& x) { return upsample(x, 2); });
     for (const Pad::Mode mode : {Pad::Mode::reflect, Pad::Mode::replicate})
       run(shape, [mode](const Var& x) { return pad(x, {.top = 1, .bottom = 2, .left = 3, .right = 1, .mode = mode}); });
+    run(shape, [&](const Var& x) { return sample_pixels(x, {.count = 13, .key = {.seed = 7}}, state); });
     for (const std::int64_t group : {std::int64_t{1}, shape[3] == 9 ? 3 : shape[3] / 4}) {
       const NormAct p{.slope = 0.2, .group = group};
       const Var gamma = run.random_parameter({shape[3]}), beta = run.random_parameter({shape[3]});
