@@ -1,5 +1,5 @@
-// Ten training steps of each model against the same in PyTorch, both in float64. tools/parity writes the files and says what
-// is in them.
+// Ten training steps of each model, and of each way to translate pictures, against the same in PyTorch, both in float64.
+// tools/parity writes the files and says what is in them.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -40,6 +40,8 @@ std::vector<double> digest(const std::vector<double>& values) {
   return kept;
 }
 
+constexpr std::size_t steps = 10;
+
 class Parity : public testing::TestWithParam<const char*> {
  protected:
   std::vector<double> golden(const std::string& name) const {
@@ -72,16 +74,52 @@ class Parity : public testing::TestWithParam<const char*> {
     EXPECT_EQ(gradient, gradients.end());
   }
 
+  // Those of that step, in [-1, 1].
+  Tensor pictures(const std::string& name, const Shape& shape, std::size_t step) const {
+    const std::vector<std::byte>& bytes = file_.find(name)->bytes;
+    std::vector<double> values(static_cast<std::size_t>(shape.elements()));
+    if (bytes.size() != steps * values.size()) throw Error(ExitCode::bad_file, name + " has another size");
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<int>(bytes[step * values.size() + i]) / 127.5 - 1;
+    return Tensor::from_host(*backend_, shape, values.data());
+  }
+
+  void expect_statistics(std::size_t step, std::initializer_list<double> ours) const {
+    const std::vector<double> theirs = golden("statistics");
+    ASSERT_EQ(theirs.size(), steps * ours.size());
+    for (std::size_t i = 0; i < ours.size(); ++i) {
+      EXPECT_NEAR(ours.begin()[i], theirs[step * ours.size() + i], 1e-9) << "statistic " << i << " of step " << step + 1;
+    }
+  }
+
+  // What the file has of what is saved. Returns how many tensors that is.
+  int expect_end(const Trainer& trainer) const {
+    SafetensorsFile saved;
+    trainer.save(saved);
+    int compared = 0;
+    for (const SafeTensor& tensor : saved.tensors) {
+      if (file_.find("end." + tensor.name) == nullptr) continue;
+      expect_close("end." + tensor.name, digest(doubles(tensor.bytes)), 1e-9);
+      ++compared;
+    }
+    return compared;
+  }
+
+  void expect_pictures(const Tensor& pictures) const {
+    const std::vector<double> ours = on_host(pictures), theirs = golden("pictures");
+    ASSERT_EQ(ours.size(), theirs.size());
+    for (std::size_t i = 0; i < ours.size(); ++i) ASSERT_NEAR(ours[i], theirs[i], 1e-10) << "element " << i;
+  }
+
+  const std::unique_ptr<Backend> backend_ = make_backend("reference");
   const SafetensorsFile file_ = read_safetensors(fmt::format("{}/golden/parity/{}.safetensors", PASTICHE_TEST_DIR, GetParam()));
 };
 
 TEST_P(Parity, TenStepsAreThoseOfPyTorch) {
-  const auto backend = make_backend("reference");
   const auto settings = nlohmann::json::parse(file_.metadata.at("case"));
   const ModelConfig model = model_config_from_json(settings.at("model").dump());
   TrainConfig config;
   parse_config(settings.at("train").get<std::string>(), GetParam(), config);
-  GanTrainer trainer(*backend, config, model, DType::f64);
+  GanTrainer trainer(*backend_, config, model, DType::f64);
   Parameters& g = trainer.generator().parameters();
   Parameters& d = trainer.discriminator().parameters();
   if (model.name != "article") {  // the article's weights are too many for a golden file: both sides draw them
@@ -90,52 +128,69 @@ TEST_P(Parity, TenStepsAreThoseOfPyTorch) {
     if (config.ema > 0) copy_parameters(trainer.averaged().parameters(), g);
   }
 
-  const std::vector<std::byte>& real = file_.find("real")->bytes;
-  const std::vector<double> z = golden("z"), statistics = golden("statistics");
-  const Shape picture_shape{config.batch, model.height, model.width, model.channels};
-  const auto pixels = static_cast<std::size_t>(picture_shape.elements()), latents = static_cast<std::size_t>(config.batch * model.nz);
-  constexpr std::size_t steps = 10;
-  ASSERT_EQ(real.size(), steps * pixels);
+  const std::vector<double> z = golden("z");
+  const auto latents = static_cast<std::size_t>(config.batch * model.nz);
   Tensor last_z;
   for (std::size_t step = 0; step < steps; ++step) {
-    std::vector<double> pictures(pixels);
-    for (std::size_t i = 0; i < pixels; ++i) pictures[i] = static_cast<int>(real[step * pixels + i]) / 127.5 - 1;
-    last_z = Tensor::from_host(*backend, {config.batch, model.nz}, &z.at(step * latents));
-    const StepStats stats = trainer.step(Tensor::from_host(*backend, picture_shape, pictures.data()), last_z);
-    EXPECT_NEAR(stats.loss_g, statistics.at(4 * step), 1e-9) << "step " << step + 1;
-    EXPECT_NEAR(stats.loss_d, statistics.at(4 * step + 1), 1e-9) << "step " << step + 1;
-    EXPECT_NEAR(stats.d_real, statistics.at(4 * step + 2), 1e-9) << "step " << step + 1;
-    EXPECT_NEAR(stats.d_fake, statistics.at(4 * step + 3), 1e-9) << "step " << step + 1;
+    last_z = Tensor::from_host(*backend_, {config.batch, model.nz}, &z.at(step * latents));
+    const StepStats stats = trainer.step(pictures("real", {config.batch, model.height, model.width, model.channels}, step), last_z);
+    expect_statistics(step, {stats.loss_g, stats.loss_d, stats.d_real, stats.d_fake});
     if (step == 0 || step == steps - 1) {
       const char* which = step == 0 ? "first." : "last.";
       expect_gradients(which, d, trainer.gradients_d());
       expect_gradients(which, g, trainer.gradients_g());
     }
   }
+  EXPECT_GE(expect_end(trainer), static_cast<int>(g.all().size()));  // all of the averaged generator, and the running statistics
+  expect_pictures(trainer.averaged()(last_z, {.mode = Mode::eval}).value());
+}
 
-  SafetensorsFile saved;
-  trainer.save(saved);
-  int compared = 0;
-  for (const SafeTensor& tensor : saved.tensors) {
-    if (file_.find("end." + tensor.name) == nullptr) continue;
-    expect_close("end." + tensor.name, digest(doubles(tensor.bytes)), 1e-9);
-    ++compared;
-  }
-  EXPECT_GE(compared, static_cast<int>(g.all().size()));  // all of the averaged generator, and the running statistics
-
-  const std::vector<double> ours = on_host(trainer.averaged()(last_z, {.mode = Mode::eval}).value());
-  const std::vector<double> theirs = golden("pictures");
-  ASSERT_EQ(ours.size(), theirs.size());
-  for (std::size_t i = 0; i < ours.size(); ++i) ASSERT_NEAR(ours[i], theirs[i], 1e-10) << "element " << i;
+std::string test_name(const testing::TestParamInfo<const char*>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Parity,
-                         testing::Values("dcgan-alternating", "dcgan-joint", "dcgan-plain", "dcgan-unhalved", "article"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         testing::Values("dcgan-alternating", "dcgan-joint", "dcgan-plain", "dcgan-unhalved", "article"), test_name);
+
+// The weights of a PatchHead are too many for a golden file: draw_head() in tools/parity.
+void draw_head(Parameters& head, std::uint64_t seed) {
+  Parameters drawn(head.backend(), head.prefix(), seed, head.dtype());
+  for (const Parameter& p : head.all()) drawn.add(p.name, p.value.shape(), {Init::Kind::uniform, 0, 0.1}, p.layout);
+  copy_parameters(head, drawn);
+}
+
+class TranslationParity : public Parity {};
+
+TEST_P(TranslationParity, TenStepsAreThoseOfPyTorch) {
+  const auto settings = nlohmann::json::parse(file_.metadata.at("case"));
+  const TranslatorConfig network = translator_config_from_json(settings.at("network").dump());
+  TrainConfig config;
+  parse_config(settings.at("train").get<std::string>(), GetParam(), config);
+  TranslationTrainer trainer(*backend_, config, network, DType::f64);
+  trainer.set_total_steps(steps);
+  int tensors = 0;
+  for (const Trainer::Network& each : trainer.networks()) {
+    if (each.parameters.prefix() == "F.") draw_head(each.parameters, static_cast<std::uint64_t>(config.seed));
+    else load_parameters(file_, each.parameters.prefix(), each.parameters);
+    if (each.averaged != nullptr) copy_parameters(*each.averaged, each.parameters);
+    tensors += static_cast<int>(each.parameters.all().size());
+  }
+
+  const Shape shape{config.batch, network.height, network.width, network.channels};
+  for (std::size_t step = 0; step < steps; ++step) {
+    const StepStats stats = trainer.step(pictures("a", shape, step), pictures("b", shape, step));
+    expect_statistics(step, {stats.loss_g, stats.loss_d, stats.d_real, stats.d_fake, stats.loss_content});
+  }
+  EXPECT_EQ(expect_end(trainer), tensors);
+  expect_pictures(trainer.averaged()(pictures("a", shape, steps - 1), {}).value());
+}
+
+INSTANTIATE_TEST_SUITE_P(Translations, TranslationParity,
+                         testing::Values("translation-pix2pix", "translation-pix2pix-gray", "translation-cyclegan",
+                                         "translation-cyclegan-gray", "translation-cyclegan-unet", "translation-cut",
+                                         "translation-cut-gray"), test_name);
 
 }  // namespace
 }  // namespace pastiche
