@@ -107,7 +107,7 @@ TEST_F(Cli, TrainsAndGeneratesOnSimt) {
 }
 
 TEST_F(Cli, HelpOpensWithTwoExamples) {
-  for (const std::string command : {"", "train", "generate", "inspect", "data", "data check", "data pairs", "eval", "doctor"}) {
+  for (const std::string command : {"", "train", "generate", "stylize", "inspect", "data", "data check", "data pairs", "eval", "doctor"}) {
     const Finished f = run(command + " --help");
     EXPECT_EQ(f.code, 0) << command;
     const std::size_t examples = f.out.find("Examples:"), usage = f.out.find("Usage:");
@@ -363,6 +363,144 @@ TEST_F(Cli, ResumeTakesNoOtherSettingsAndRefusesOtherData) {
   fs::remove(fs::directory_iterator(folder_ / "pictures")->path());
   const Finished other_data = run("train --resume " + folder);
   EXPECT_EQ(other_data.code, 3) << other_data.err;
+}
+
+// A translator as a training leaves it, but for what it has learned.
+void write_translator(const fs::path& path, const TranslatorConfig& config) {
+  const auto backend = make_backend("cpu", 1);
+  const auto network = make_translator(*backend, config, 3);
+  const SafetensorsFile file = translator_file(*network, {.network = config, .method = "cut", .step = 7, .data = "art", .data_fingerprint = "f", .seed = 3});
+  write_file_atomically(path, serialize_safetensors(file));
+}
+
+TEST_F(Cli, Stylizes) {
+  write_translator(folder_ / "model.safetensors", {.ngf = 4, .blocks = 1});
+  fs::create_directories(folder_ / "in/sub");
+  const Image source = convert(read_picture(emoji + "/emoji_u0023_20e3.png"), 3);
+  write_file_atomically(folder_ / "in/a.png", encode_png(source));
+  write_file_atomically(folder_ / "in/sub/b.jpg", encode_jpeg(resize(source, 20, 45, Filter::box)));
+  write("in/broken.png", "no picture");
+
+  ASSERT_EQ(run("stylize model.safetensors in/a.png -o one.png").code, 0);
+  EXPECT_EQ(text_of(folder_ / "out"), "one.png\n");
+  const PictureText text = read_png_text(read_file(folder_ / "one.png"));
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : text) keys.push_back(key);
+  EXPECT_EQ(keys, (std::vector<std::string>{"Software", "Model", "Model SHA-256", "Command"}));
+  EXPECT_EQ(text.back().second, "pastiche stylize model.safetensors in/a.png -o one.png");
+  const Image one = read_picture(folder_ / "one.png");
+  EXPECT_EQ(std::pair(one.height, one.width), std::pair(source.height, source.width));
+
+  const Finished all = run("stylize model.safetensors in -o results --device cpu --precision bf16");
+  EXPECT_EQ(all.code, 3) << all.err;
+  EXPECT_EQ(all.out, "results/a.png\nresults/sub/b.png\n");
+  EXPECT_NE(all.err.find("skipped 'in/broken.png': neither a PNG nor a JPEG"), std::string::npos) << all.err;
+  EXPECT_NE(all.err.find("1 of 3 pictures"), std::string::npos) << all.err;
+  EXPECT_EQ(read_picture(folder_ / "results/sub/b.png").width, 45);
+
+  ASSERT_EQ(run("stylize model.safetensors in/a.png -o small.jpg --strength 0").code, 0);
+  EXPECT_EQ(probe_picture(read_file(folder_ / "small.jpg")).format, PictureFormat::jpeg);
+  ASSERT_EQ(run("stylize model.safetensors in/a.png -o same.png --strength 0").code, 0);
+  EXPECT_EQ(read_picture(folder_ / "same.png"), source);
+  ASSERT_EQ(run("stylize model.safetensors 'in/[a]*.png' -o matched/ --tile 16").code, 0);
+  ASSERT_EQ(run("stylize model.safetensors in/a.png -o whole.png --tile 0").code, 0);
+  EXPECT_EQ(read_picture(folder_ / "matched/a.png"), read_picture(folder_ / "whole.png"));
+
+  const std::string piped = "cd " + folder_.string() + " && " PASTICHE_PROGRAM " stylize model.safetensors - -o - <in/a.png >piped.png 2>err";
+  ASSERT_EQ(std::system(piped.c_str()), 0) << text_of(folder_ / "err");
+  EXPECT_EQ(read_picture(folder_ / "piped.png"), one);
+
+  const json inspected = json::parse(run("inspect model.safetensors --json").out);
+  EXPECT_EQ(inspected["metadata"]["pastiche"]["kind"], "translator");
+  EXPECT_EQ(inspected["metadata"]["pastiche"]["network"]["name"], "resnet");
+  EXPECT_EQ(inspected["metadata"]["pastiche"]["training"]["method"], "cut");
+  const std::string described = run("inspect model.safetensors").out;
+  for (const char* words : {"kind  translator", "name  resnet", "method  cut", "block1.conv2.weight"}) {
+    EXPECT_NE(described.find(words), std::string::npos) << words << "\n" << described;
+  }
+}
+
+TEST_F(Cli, StylizeSaysWhatIsWrong) {
+  write_translator(folder_ / "model.safetensors", {.ngf = 4, .blocks = 1});
+  write_translator(folder_ / "gray.safetensors", {.channels = 1, .ngf = 4, .blocks = 0});
+  fs::create_directories(folder_ / "in");
+  fs::create_directories(folder_ / "empty");
+  const Image source = convert(read_picture(emoji + "/emoji_u0023_20e3.png"), 3);
+  write_file_atomically(folder_ / "in/a.png", encode_png(source));
+  write_file_atomically(folder_ / "in/a.jpg", encode_jpeg(source));
+  write("broken.png", "no picture");
+  expect_error("stylize model.safetensors in/a.png", 2, "--out");
+  expect_error("stylize model.safetensors -o x.png", 2, "inputs");
+  expect_error("stylize model.safetensors absent.png -o x.png", 4, "absent.png");
+  expect_error("stylize model.safetensors 'in/*.tif' -o x", 4, "in/*.tif");
+  expect_error("stylize model.safetensors broken.png -o x.png", 4, "broken.png");
+  expect_error("stylize model.safetensors empty -o x", 3, "empty");
+  expect_error("stylize absent.safetensors in/a.png -o x.png", 4, "absent.safetensors");
+  expect_error("stylize model.safetensors in/a.png -o x.gif", 2, ".png");
+  expect_error("stylize model.safetensors in/a.png in/a.jpg -o -", 2, "a folder");
+  expect_error("stylize model.safetensors in -o x", 2, "would both be 'x/a.png'");
+  expect_error("stylize model.safetensors in/a.png -o in/a.png", 2, "replaced");
+  expect_error("stylize model.safetensors in/a.png -o in", 2, "replaced");
+  expect_error("stylize model.safetensors in/a.png -o in/../broken.png/x.png", 4, "broken.png");
+  expect_error("stylize model.safetensors in/a.png -o x.png --strength 1.5", 2, "--strength");
+  expect_error("stylize model.safetensors in/a.png -o x.png --precision f16", 2, "bf16");
+  expect_error("generate model.safetensors", 4, "is a translator, not a generator");
+  ASSERT_EQ(run("train --steps 1 --out trained --data " + emoji + small).code, 0);
+  expect_error("stylize " + (only_run("trained") / "model.safetensors").string() + " in/a.png -o x.png", 4, "is a generator, not a translator");
+  EXPECT_FALSE(fs::exists(folder_ / "x.png"));
+
+  const Finished gray = run("stylize gray.safetensors in/a.png -o x.png");
+  EXPECT_EQ(gray.code, 0);
+  EXPECT_NE(gray.err.find("results are gray"), std::string::npos) << gray.err;
+  EXPECT_EQ(read_picture(folder_ / "x.png").channels, 1);
+  EXPECT_EQ(run("stylize gray.safetensors in/a.png -o x.png --keep-colors").err, "");
+  EXPECT_EQ(read_picture(folder_ / "x.png").channels, 3);
+}
+
+// Stand-ins for ffmpeg and ffprobe: two frames of PPM come out of the one, and what goes into it is the film.
+TEST_F(Cli, StylizesVideos) {
+  write_translator(folder_ / "model.safetensors", {.ngf = 4, .blocks = 1});
+  write("film.mp4", "");
+  const Finished absent = run("stylize model.safetensors film.mp4 -o out.mp4");
+  if (absent.code == 1) {
+    EXPECT_NE(absent.err.find("apt-get install ffmpeg"), std::string::npos) << absent.err;
+  }
+  const Image source = convert(read_picture(emoji + "/emoji_u0023_20e3.png"), 3);
+  const std::string frame = "P6 32 32 255\n" + std::string(source.pixels.begin(), source.pixels.end());
+  write("frames", frame + frame);
+  fs::create_directories(folder_ / "bin");
+  const auto script = [&](const std::string& name, const std::string& text) {
+    fs::permissions(write("bin/" + name, "#!/bin/sh\n" + text), fs::perms::owner_all);
+  };
+  script("ffprobe", "echo 30000/1001\n");
+  script("ffmpeg", "echo \"$@\" >>calls\nfor last; do :; done\nif [ \"$last\" = - ]; then cat frames; else cat >\"${last#file:}\"; fi\n");
+  const std::string command = "cd " + folder_.string() + " && PATH=$PWD/bin:$PATH " PASTICHE_PROGRAM " stylize model.safetensors ";
+  ASSERT_EQ(std::system((command + "film.mp4 -o out.mp4 >out 2>err").c_str()), 0) << text_of(folder_ / "err");
+  EXPECT_EQ(text_of(folder_ / "out"), "out.mp4\n");
+  const std::string film = text_of(folder_ / "out.mp4");
+  ASSERT_EQ(film.size(), 2 * frame.size());
+  EXPECT_EQ(film.substr(0, 13), frame.substr(0, 13));
+  EXPECT_EQ(film.substr(0, frame.size()), film.substr(frame.size()));
+  EXPECT_NE(film.substr(0, frame.size()), frame);
+  const std::string calls = text_of(folder_ / "calls");
+  EXPECT_NE(calls.find("-i file:film.mp4 -map 0:v:0 -r 30000/1001"), std::string::npos) << calls;
+  EXPECT_NE(calls.find("-framerate 30000/1001"), std::string::npos) << calls;
+  EXPECT_NE(calls.find("-map 1:a? -c:a copy"), std::string::npos) << calls;
+
+  const auto fails = [&](const std::string& arguments, int code, const std::string& words) {
+    const int status = std::system((command + arguments + " >out 2>err").c_str());
+    EXPECT_EQ(WEXITSTATUS(status), code) << arguments;
+    EXPECT_NE(text_of(folder_ / "err").find(words), std::string::npos) << text_of(folder_ / "err");
+  };
+  fails("film.mp4 -o out.avi", 2, ".mkv");
+  script("ffmpeg", "for last; do :; done\nif [ \"$last\" = - ]; then cat frames; else exit 1; fi\n");
+  fails("film.mp4 -o failed.mp4", 4, "could not write 'failed.mp4'");
+  script("ffmpeg", "for last; do :; done\nif [ \"$last\" = - ]; then exit 1; else cat >\"${last#file:}\"; fi\n");
+  fails("film.mp4 -o failed.mp4", 4, "could not read all of 'film.mp4'");
+  script("ffprobe", "exit 1\n");
+  fails("film.mp4 -o failed.mp4", 4, "no video");
+  EXPECT_FALSE(fs::exists(folder_ / "failed.mp4"));
+  EXPECT_FALSE(fs::exists(folder_ / ".failed.tmp.mp4"));
 }
 
 TEST_F(Cli, MakesPairs) {

@@ -1,8 +1,11 @@
 #include <gif_lib.h>
 #include <gtest/gtest.h>
+#include <lcms2.h>
 #include <sys/stat.h>
+#include <zlib.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -156,6 +159,98 @@ TEST(Image, TurnsExifOrientationUpright) {
   }
 }
 
+// An ICC profile of these primaries and this gamma, as lcms2 makes it; gray where there are none.
+Bytes make_profile(const cmsCIExyYTRIPLE* primaries, double gamma) {
+  const cmsCIExyY d65{0.3127, 0.3290, 1};
+  cmsToneCurve* const curve = cmsBuildGamma(nullptr, gamma);
+  cmsToneCurve* const curves[] = {curve, curve, curve};
+  const cmsHPROFILE profile = primaries == nullptr ? cmsCreateGrayProfile(&d65, curve) : cmsCreateRGBProfile(&d65, primaries, curves);
+  cmsUInt32Number size = 0;
+  cmsSaveProfileToMem(profile, nullptr, &size);
+  Bytes bytes(size);
+  cmsSaveProfileToMem(profile, bytes.data(), &size);
+  cmsCloseProfile(profile);
+  cmsFreeToneCurve(curve);
+  return bytes;
+}
+
+Bytes png_with_profile(const Image& image, const Bytes& profile) {
+  uLongf size = compressBound(profile.size());
+  Bytes packed(size);
+  compress(reinterpret_cast<Bytef*>(packed.data()), &size, reinterpret_cast<const Bytef*>(profile.data()), profile.size());
+  packed.resize(size);
+  const Bytes chunk = dirty::join({dirty::bytes_of(std::string_view("any\0\0", 5)), packed});
+  return dirty::after_header(encode_png(image), dirty::png_chunk("iCCP", chunk));
+}
+
+Bytes jpeg_with_profile(const Bytes& jpeg, const Bytes& profile) {
+  const Bytes marker = dirty::join({dirty::bytes_of(std::string_view("ICC_PROFILE\0\1\1", 14)), profile});
+  return dirty::join({Bytes(jpeg.begin(), jpeg.begin() + 2), dirty::bytes_of("\xff\xe2"),
+                      dirty::big_endian(static_cast<std::uint32_t>(marker.size()) + 2, 2), marker, Bytes(jpeg.begin() + 2, jpeg.end())});
+}
+
+constexpr cmsCIExyYTRIPLE adobe_rgb{{0.64, 0.33, 1}, {0.21, 0.71, 1}, {0.15, 0.06, 1}};
+
+// Adobe RGB (1998): the same white and two of sRGB's primaries, so few terms remain of the matrix between the two.
+std::array<double, 3> adobe_to_srgb(const std::uint8_t* rgb) {
+  std::array<double, 3> linear;
+  for (int c = 0; c < 3; ++c) linear[c] = std::pow(rgb[c] / 255.0, 2.19921875);
+  const auto [r, g, b] = linear;
+  std::array<double, 3> srgb{1.39836 * r - 0.39836 * g, g, 1.04293 * b - 0.04293 * g};
+  for (double& v : srgb) {
+    v = std::clamp(v, 0.0, 1.0);
+    v = 255 * (v <= 0.0031308 ? 12.92 * v : 1.055 * std::pow(v, 1 / 2.4) - 0.055);
+  }
+  return srgb;
+}
+
+TEST(Image, FollowsColourProfiles) {
+  const Bytes adobe = make_profile(&adobe_rgb, 2.19921875);
+  const Image rgb = pattern(20, 30, 3), rgba = pattern(20, 30, 4);
+  const auto check = [](const Image& decoded, const Image& stored) {
+    ASSERT_EQ(decoded.pixels.size(), stored.pixels.size());
+    for (std::size_t i = 0; i < stored.pixels.size(); i += stored.channels) {
+      const auto expected = adobe_to_srgb(&stored.pixels[i]);
+      for (int c = 0; c < 3; ++c) EXPECT_NEAR(decoded.pixels[i + c], expected[c], 2.5) << i << " " << c;
+      if (stored.channels == 4) {
+        EXPECT_EQ(decoded.pixels[i + 3], stored.pixels[i + 3]);
+      }
+    }
+  };
+  check(decode_picture(png_with_profile(rgb, adobe)), rgb);
+  check(decode_picture(png_with_profile(rgba, adobe)), rgba);
+  const Bytes jpeg = dirty::make_jpeg({});
+  check(decode_picture(jpeg_with_profile(jpeg, adobe)), decode_picture(jpeg));
+
+  const Image gray = pattern(20, 30, 1);
+  const Image lighter = decode_picture(png_with_profile(gray, make_profile(nullptr, 1)));
+  EXPECT_EQ(lighter.channels, 1);
+  for (std::size_t i = 0; i < gray.pixels.size(); ++i) {
+    const double v = gray.pixels[i] / 255.0;
+    EXPECT_NEAR(lighter.pixels[i], 255 * (v <= 0.0031308 ? 12.92 * v : 1.055 * std::pow(v, 1 / 2.4) - 0.055), 1);
+  }
+}
+
+TEST(Image, LeavesPixelsAloneWhereAProfileSaysNothing) {
+  const Image rgb = pattern(20, 30, 3), gray = pattern(20, 30, 1);
+  const cmsHPROFILE srgb = cmsCreate_sRGBProfile();
+  cmsUInt32Number size = 0;
+  cmsSaveProfileToMem(srgb, nullptr, &size);
+  Bytes bytes(size);
+  cmsSaveProfileToMem(srgb, bytes.data(), &size);
+  cmsCloseProfile(srgb);
+  const Bytes adobe = make_profile(&adobe_rgb, 2.2), jpeg = dirty::make_jpeg({}), ink = dirty::make_jpeg({.space = JCS_CMYK});
+  EXPECT_EQ(decode_picture(png_with_profile(rgb, bytes)), rgb);
+  EXPECT_EQ(decode_picture(jpeg_with_profile(jpeg, bytes)), decode_picture(jpeg));
+  EXPECT_EQ(decode_picture(png_with_profile(gray, adobe)), gray) << "of other colours than the picture";
+  EXPECT_EQ(decode_picture(jpeg_with_profile(ink, adobe)), decode_picture(ink)) << "of other colours than the picture";
+  for (const std::size_t cut : {adobe.size() / 2, std::size_t{100}, std::size_t{0}}) {
+    const Bytes broken(adobe.begin(), adobe.begin() + static_cast<std::ptrdiff_t>(cut));
+    EXPECT_EQ(decode_picture(png_with_profile(rgb, broken)), rgb) << cut;
+    EXPECT_EQ(decode_picture(jpeg_with_profile(jpeg, broken)), decode_picture(jpeg)) << cut;
+  }
+}
+
 TEST(Image, AcceptsUnusualFiles) {
   for (const dirty::File& file : dirty::unusual_pictures()) {
     SCOPED_TRACE(file.name);
@@ -220,6 +315,22 @@ TEST(Image, PngKeepsPixelsAndText) {
   EXPECT_THROW(encode_png(pattern(2, 2, 3), {{std::string(80, 'k'), "x"}}), Error);
   EXPECT_THROW(encode_png({2, 2, 3, {}}), Error);
   EXPECT_THROW(encode_png({0, 0, 1, {}}), Error);
+}
+
+TEST(Image, JpegIsNear) {
+  Image image{40, 61, 3, {}};
+  for (int i = 0; i < 40 * 61; ++i) {
+    image.pixels.insert(image.pixels.end(), {std::uint8_t(i / 61 * 6), std::uint8_t(i % 61 * 4), std::uint8_t(i / 10)});
+  }
+  const Bytes file = encode_jpeg(image);
+  EXPECT_LE(largest_difference(decode_picture(file), image), 16);
+  EXPECT_EQ(encode_jpeg(image), file);
+  EXPECT_LT(encode_jpeg(image, 30).size(), file.size());
+  const Image gray = convert(image, 1);
+  EXPECT_LE(largest_difference(decode_picture(encode_jpeg(gray)), gray), 16);
+  EXPECT_EQ(decode_picture(encode_jpeg({1, 1, 4, {0, 0, 0, 0}})), (Image{1, 1, 3, {255, 255, 255}}));
+  EXPECT_THROW(encode_jpeg({2, 2, 3, {}}), Error);
+  EXPECT_THROW(encode_jpeg(pattern(1, 70000, 1)), Error);
 }
 
 TEST(Image, PngTextHasALimit) {

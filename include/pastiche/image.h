@@ -48,8 +48,8 @@ struct DecodeOptions {
 };
 
 // PNG and JPEG, told apart by content. Every variety comes out as 8 bits upright: palette, 1 to 16 bits, tRNS, Adam7,
-// progressive, CMYK and YCCK (inverted where Adobe's marker says so), EXIF orientation. Gamma and ICC profiles are
-// ignored. Throw Error(bad_file) for anything truncated, corrupt, too large or of another format.
+// progressive, CMYK and YCCK (inverted where Adobe's marker says so), EXIF orientation. An ICC profile is followed to
+// sRGB, unless it is broken or of over a MiB (4 of a JPEG); gamma is ignored. Throw Error(bad_file) for anything truncated, corrupt, too large or of another format.
 PictureInfo probe_picture(std::span<const std::byte> file, std::int64_t max_pixels = default_max_pixels);
 Image decode_picture(std::span<const std::byte> file, const DecodeOptions& options = {});
 Image read_picture(const std::filesystem::path& path, const DecodeOptions& options = {});
@@ -62,6 +62,8 @@ using PictureText = std::vector<std::pair<std::string, std::string>>;
 
 // The same picture gives the same bytes.
 std::vector<std::byte> encode_png(const Image& image, const PictureText& text = {});
+// Gray or RGB; alpha is composed over white. `quality` is libjpeg's, 1 to 100; colour is as sharp as lightness.
+std::vector<std::byte> encode_jpeg(const Image& image, int quality = 95);
 // Every tEXt, zTXt and iTXt chunk before the pixels, in the order of the file, each of at most 1 MiB.
 // Throws Error(bad_file) where one is broken.
 PictureText read_png_text(std::span<const std::byte> file);

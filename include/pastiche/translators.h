@@ -3,6 +3,7 @@
 // and discriminators that judge patches.
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +36,14 @@ std::vector<std::string> translator_names();
 std::int64_t side_multiple(const TranslatorConfig&);  // what the sides of a picture must be a multiple of
 std::int64_t least_side(const TranslatorConfig&);     // and at least
 
+// How a picture may be cut into tiles whose results have the bytes of the whole one's, where norms are constants: tiles begin
+// and end at multiples of `step` or at the picture's borders, and what lies nearer than `halo` to an edge within the picture is
+// not used. A unet has none: its innermost layers see the whole picture.
+struct Tiling {
+  std::int64_t step, halo;
+};
+std::optional<Tiling> tiling(const TranslatorConfig&);
+
 class Translator {
  public:
   virtual ~Translator() = default;
@@ -43,7 +52,7 @@ class Translator {
   Var operator()(const Var& x, const Pass& pass) const { return decode(encode(x, pass), pass); }
   // Its two halves. The features begin with the picture itself; all but the first are maps of feature_channels().
   virtual std::vector<Var> encode(const Var& x, const Pass& pass) const = 0;
-  virtual Var decode(const std::vector<Var>& features, const Pass& pass) const = 0;
+  virtual Var decode(std::vector<Var> features, const Pass& pass) const = 0;
   std::vector<std::int64_t> feature_channels() const { return feature_channels_; }  // of every feature, the picture's first
 
   Parameters& parameters() { return parameters_; }

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/config.h"
 #include "pastiche/files.h"
@@ -74,20 +75,11 @@ std::vector<float> interpolated_latents(std::span<const std::uint64_t> seeds, in
   return latents;
 }
 
-void write(const fs::path& path, const std::vector<std::byte>& bytes) {
-  write_file_atomically(path, bytes);
-  fmt::print("{}\n", path.string());
-}
-
-// What a picture says of its making; --from reads it.
+// What --from reads.
 PictureText picture_text(const std::string& model, const std::string& hash, const std::string& seeds, const std::string& grid) {
-  PictureText text{{"Software", std::string("pastiche ") + PASTICHE_VERSION},
-                   {"Model", fs::absolute(model).lexically_normal().string()},
-                   {"Model SHA-256", hash},
-                   {"Seeds", seeds}};
-  if (!grid.empty()) text.emplace_back("Grid", grid);
-  text.emplace_back("Command", command_line());
-  return text;
+  PictureText made_of{{"Seeds", seeds}};
+  if (!grid.empty()) made_of.emplace_back("Grid", grid);
+  return origin_text(model, hash, made_of);
 }
 
 const std::string* find(const PictureText& text, std::string_view key) {
@@ -125,7 +117,7 @@ int generate_again(const GenerateArguments& a, Backend& backend) {
   }
   const std::string* grid = find(text, "Grid");
   const Image picture = grid != nullptr ? maker.grid(parse_grid(*grid), parse_seeds(*seeds)) : maker.pictures(parse_seeds(*seeds)).front();
-  write(a.out.empty() ? fs::path("again.png") : fs::path(a.out), encode_png(picture, text));
+  write_result(a.out.empty() ? fs::path("again.png") : fs::path(a.out), encode_png(picture, text));
   return 0;
 }
 
@@ -140,23 +132,21 @@ int run_generate(const GenerateArguments& a) {
     const fs::path out = a.out.empty() ? "morph.png" : a.out;
     const auto frames = generate_pictures(*maker.loaded.generator, interpolated_latents(seeds, a.interpolate, maker.loaded.card.model.nz));
     if (out.extension() != ".gif" && out.extension() != ".png") throw Error(ExitCode::usage, "--interpolate writes .png (APNG) or .gif");
-    write(out, out.extension() == ".gif" ? encode_gif(frames, 1000 / a.fps) : encode_apng(frames, 1000 / a.fps));
+    write_result(out, out.extension() == ".gif" ? encode_gif(frames, 1000 / a.fps) : encode_apng(frames, 1000 / a.fps));
   } else if (!a.seeds.empty() && a.grid.empty()) {
     const std::vector<std::uint64_t> seeds = parse_seeds(a.seeds);
     const fs::path folder = a.out.empty() ? "pictures" : a.out;
-    std::error_code error;
-    fs::create_directories(folder, error);
-    if (error) throw Error(ExitCode::bad_file, fmt::format("can't make {}: {}", quote(folder.string()), error.message()));
+    make_folder(folder);
     const std::vector<Image> pictures = maker.pictures(seeds);
     for (std::size_t i = 0; i < seeds.size(); ++i) {
       const std::string seed = std::to_string(seeds[i]);
-      write(folder / fmt::format("seed{:06}.png", seeds[i]), encode_png(pictures[i], picture_text(a.model, hash, seed, "")));
+      write_result(folder / fmt::format("seed{:06}.png", seeds[i]), encode_png(pictures[i], picture_text(a.model, hash, seed, "")));
     }
   } else {
     const std::string form = a.grid.empty() ? "8x8" : a.grid;
     const Grid grid = parse_grid(form);
     const std::string seeds = a.seeds.empty() ? fmt::format("0-{}", grid.columns * grid.rows - 1) : a.seeds;
-    write(a.out.empty() ? fs::path("grid.png") : fs::path(a.out),
+    write_result(a.out.empty() ? fs::path("grid.png") : fs::path(a.out),
           encode_png(maker.grid(grid, parse_seeds(seeds)), picture_text(a.model, hash, seeds, form)));
   }
   return 0;

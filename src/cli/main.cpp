@@ -53,6 +53,7 @@ int run(int argc, char** argv) {
   Outcome outcome;
   add_train(app, outcome);
   add_generate(app, outcome);
+  add_stylize(app, outcome);
   add_inspect(app, outcome);
   add_data(app, outcome);
   add_eval(app, outcome);
@@ -106,7 +107,7 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "pastiche: {}\n", error.what());
     return static_cast<int>(error.code());
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "pastiche: out of memory; try a smaller --batch or --size\n");
+    fmt::print(stderr, "pastiche: out of memory; try a smaller --batch, --size or picture\n");
     return static_cast<int>(ExitCode::out_of_memory);
   } catch (const std::exception& error) {
     fmt::print(stderr, "pastiche: {}\n", error.what());

@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,9 +27,26 @@ bool is_png(Bytes file);
 bool is_jpeg(Bytes file);
 PictureInfo probe_png(Bytes file);
 PictureInfo probe_jpeg(Bytes file);
-// As stored, so before orientation, in the file's own number of channels.
+// As stored, so before orientation, in the file's own number of channels, in sRGB.
 Image decode_png(Bytes file);
 Image decode_jpeg(Bytes file);
+
+// The way of pixels of 8 bits from an ICC profile to sRGB: gray stays gray, alpha is kept, and ink becomes RGB. False where the
+// profile is broken, of other colours than the pixels, or sRGB itself.
+enum class ProfilePixels { gray, gray_alpha, rgb, rgba, cmyk, inverted_cmyk };
+
+class ToSrgb {
+ public:
+  ToSrgb(Bytes profile, ProfilePixels pixels);
+  explicit operator bool() const { return transform_ != nullptr; }
+  void operator()(const std::uint8_t* from, std::uint8_t* to, std::size_t pixels) const;  // may be in place, but for ink
+
+ private:
+  std::unique_ptr<void, void (*)(void*)> transform_;
+};
+
+// The same of a whole picture; an empty profile changes nothing.
+void to_srgb(Bytes profile, Image& image);
 
 // Orientation, 1 to 8, from the TIFF structure of an EXIF block; 1 where it is absent or broken.
 int exif_orientation(Bytes tiff);

@@ -1,5 +1,6 @@
 #include <csetjmp>
 #include <cstdio>
+#include <cstdlib>
 
 // libjpeg's headers need FILE and size_t beforehand.
 #include <jpeglib.h>
@@ -10,9 +11,11 @@
 
 #include "codec.h"
 
-namespace pastiche::codec {
+namespace pastiche {
+namespace codec {
 namespace {
 
+constexpr unsigned max_profile_bytes = 4 << 20;  // those of printing presses have up to 2 MB
 constexpr int max_scans = 100;  // a real progressive JPEG has about 10; hundreds of empty ones cost seconds each file
 
 // libjpeg's state; see Reader in png.cpp for why it looks like this.
@@ -84,6 +87,51 @@ struct Reader {
   }
 };
 
+// The same of a JPEG that is written.
+struct Writer {
+  jpeg_compress_struct jpeg{};
+  jpeg_error_mgr errors{};
+  std::jmp_buf jump;
+  unsigned char* bytes = nullptr;
+  unsigned long size = 0;
+  std::array<char, JMSG_LENGTH_MAX> error{};
+
+  Writer() {
+    jpeg.err = jpeg_std_error(&errors);
+    jpeg.client_data = this;
+    errors.error_exit = on_error;
+    protect([&] {
+      jpeg_create_compress(&jpeg);
+      jpeg_mem_dest(&jpeg, &bytes, &size);
+    });
+  }
+  ~Writer() {
+    jpeg_destroy_compress(&jpeg);
+    std::free(bytes);
+  }
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+
+  template <class Body>
+  void protect(Body body) {
+    if (!runs(body)) throw Error(ExitCode::failed, fmt::format("can't encode a JPEG: {}", error.data()));
+  }
+
+ private:
+  template <class Body>
+  bool runs(Body& body) {
+    if (setjmp(jump) != 0) return false;
+    body();
+    return true;
+  }
+
+  static void on_error(j_common_ptr jpeg) {
+    auto& writer = *static_cast<Writer*>(jpeg->client_data);
+    jpeg->err->format_message(jpeg, writer.error.data());
+    std::longjmp(writer.jump, 1);
+  }
+};
+
 // Ink to light. Adobe stores 255 - ink.
 void cmyk_to_rgb(const std::uint8_t* from, std::uint8_t* to, int width, bool inverted) {
   for (int x = 0; x < width; ++x, from += 4, to += 3) {
@@ -142,30 +190,66 @@ Image decode_jpeg(Bytes file) {
   jpeg_decompress_struct& jpeg = reader.jpeg;
   Image image;
   std::vector<std::uint8_t> inks;
+  JOCTET* profile = nullptr;
+  unsigned profile_bytes = 0;
   reader.protect([&] {
+    jpeg_save_markers(&jpeg, JPEG_APP0 + 2, 0xffff);
     jpeg_read_header(&jpeg, TRUE);
     reader.end_is_error = jpeg_has_multiple_scans(&jpeg) || jpeg.arith_code;
     jpeg.out_color_space = jpeg.jpeg_color_space == JCS_GRAYSCALE ? JCS_GRAYSCALE
                            : jpeg.num_components == 4             ? JCS_CMYK
                                                                   : JCS_RGB;
     jpeg_start_decompress(&jpeg);
+    if (!jpeg_read_icc_profile(&jpeg, &profile, &profile_bytes) || profile_bytes > max_profile_bytes) profile_bytes = 0;
   });
+  const std::unique_ptr<JOCTET, decltype(&std::free)> owner(profile, std::free);
+  const Bytes icc = std::as_bytes(std::span(profile, profile_bytes));
   image.height = static_cast<int>(jpeg.output_height);
   image.width = static_cast<int>(jpeg.output_width);
   image.channels = jpeg.out_color_space == JCS_GRAYSCALE ? 1 : 3;
+  const bool cmyk = jpeg.out_color_space == JCS_CMYK;
   const std::size_t stride = std::size_t(image.width) * image.channels;
   image.pixels.resize(stride * image.height);
-  if (jpeg.out_color_space == JCS_CMYK) inks.resize(std::size_t(image.width) * 4);
+  if (cmyk) inks.resize(std::size_t(image.width) * 4);
+  const ToSrgb ink_to_srgb(cmyk ? icc : Bytes{}, jpeg.saw_Adobe_marker ? ProfilePixels::inverted_cmyk : ProfilePixels::cmyk);
   reader.protect([&] {
     while (jpeg.output_scanline < jpeg.output_height) {
       std::uint8_t* row = image.pixels.data() + jpeg.output_scanline * stride;
       JSAMPROW target = inks.empty() ? row : inks.data();
       jpeg_read_scanlines(&jpeg, &target, 1);
-      if (!inks.empty()) cmyk_to_rgb(inks.data(), row, image.width, jpeg.saw_Adobe_marker);
+      if (ink_to_srgb) ink_to_srgb(inks.data(), row, static_cast<std::size_t>(image.width));
+      else if (cmyk) cmyk_to_rgb(inks.data(), row, image.width, jpeg.saw_Adobe_marker);
     }
     jpeg_finish_decompress(&jpeg);
   });
+  if (!cmyk) to_srgb(icc, image);
   return image;
 }
 
-}  // namespace pastiche::codec
+}  // namespace codec
+
+std::vector<std::byte> encode_jpeg(const Image& image, int quality) {
+  codec::require_image(image);
+  if (image.channels == 4) return encode_jpeg(convert(image, 3), quality);
+  codec::Writer writer;
+  jpeg_compress_struct& jpeg = writer.jpeg;
+  writer.protect([&] {
+    jpeg.image_width = static_cast<JDIMENSION>(image.width);
+    jpeg.image_height = static_cast<JDIMENSION>(image.height);
+    jpeg.input_components = image.channels;
+    jpeg.in_color_space = image.channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    jpeg_set_defaults(&jpeg);
+    jpeg_set_quality(&jpeg, quality, TRUE);
+    jpeg.comp_info[0].h_samp_factor = jpeg.comp_info[0].v_samp_factor = 1;  // chroma is not subsampled
+    jpeg_start_compress(&jpeg, TRUE);
+    while (jpeg.next_scanline < jpeg.image_height) {
+      auto* row = const_cast<JSAMPROW>(image.pixels.data() + std::size_t{jpeg.next_scanline} * image.width * image.channels);
+      jpeg_write_scanlines(&jpeg, &row, 1);
+    }
+    jpeg_finish_compress(&jpeg);
+  });
+  const codec::Bytes bytes = std::as_bytes(std::span(writer.bytes, writer.size));
+  return {bytes.begin(), bytes.end()};
+}
+
+}  // namespace pastiche

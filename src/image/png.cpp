@@ -127,8 +127,14 @@ Image decode_png(Bytes file) {
   png_uint_32 width = 0;
   png_uint_32 height = 0;
   std::size_t row_bytes = 0;
+  png_bytep profile = nullptr;
+  png_uint_32 profile_bytes = 0;
   reader.protect([&] {
-    start(reader, {});
+    static constexpr png_byte kept[] = "iCCP";
+    start(reader, kept);
+    png_charp name = nullptr;
+    int compression = 0;
+    png_get_iCCP(reader.png, reader.info, &name, &compression, &profile, &profile_bytes);  // or it leaves them as they are
     width = png_get_image_width(reader.png, reader.info);
     height = png_get_image_height(reader.png, reader.info);
     row_bytes = png_get_rowbytes(reader.png, reader.info);
@@ -152,6 +158,7 @@ Image decode_png(Bytes file) {
     png_read_image(reader.png, rows.data());
     png_read_end(reader.png, nullptr);
   });
+  to_srgb(std::as_bytes(std::span(profile, profile_bytes)), image);
   return image;
 }
 

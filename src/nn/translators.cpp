@@ -55,8 +55,10 @@ class ResnetTranslator final : public Translator {
     return features;
   }
 
-  Var decode(const std::vector<Var>& features, const Pass& pass) const override {
-    const Var x = blocks(features.back(), encoded_blocks(), config_.blocks, pass);  // [N,H/4,W/4,4 ngf]
+  Var decode(std::vector<Var> features, const Pass& pass) const override {
+    Var x = std::move(features.back());
+    features.clear();  // the large ones are not needed any more
+    x = blocks(std::move(x), encoded_blocks(), config_.blocks, pass);            // [N,H/4,W/4,4 ngf]
     const auto up1 = static_cast<std::size_t>(3 + 2 * config_.blocks);
     const Var y = layer(up1 + 1, layer(up1, x, 0, pass), 0, pass);    // [N,H,W,ngf]
     return convs_.back()(reflect(y, 3), to_unit);                     // [N,H,W,C]
@@ -123,7 +125,7 @@ class UnetTranslator final : public Translator {
     return features;
   }
 
-  Var decode(const std::vector<Var>& features, const Pass& pass) const override {
+  Var decode(std::vector<Var> features, const Pass& pass) const override {
     Var y = features.back();
     for (std::size_t j = 0; j + 1 < depth_; ++j) {  // from the innermost
       y = up_norms_[j](ups_[j](y), 0, pass, up_conv.out);
@@ -169,6 +171,15 @@ std::vector<std::string> translator_names() { return {"unet", "resnet"}; }
 std::int64_t side_multiple(const TranslatorConfig& c) { return c.name == "unet" ? std::int64_t{1} << c.depth : 4; }
 
 std::int64_t least_side(const TranslatorConfig& c) { return c.name == "unet" ? std::int64_t{1} << c.depth : 8; }
+
+std::optional<Tiling> tiling(const TranslatorConfig& c) {
+  if (c.name == "unet") return std::nullopt;
+  // Winograd's algorithm computes spans of 4 pixels of the residual blocks, 16 of the picture, from the 6 around them, and all 6
+  // are in the last bits of each: so spans must begin where the whole picture's do, and a wrong pixel spoils one more span with
+  // each convolution. One span is for all other layers.
+  constexpr std::int64_t span = 16;
+  return Tiling{.step = span, .halo = span * (2 * c.blocks + 1)};
+}
 
 void Translator::check_sides(const Var& x) const {
   const Shape& shape = x.shape();

@@ -23,9 +23,10 @@ struct Planes {
   }
 };
 
-// Adds `taps` [R,S,C][p1 - p0][Q], what the rows p0..p1 of dy give through each tap.
+// Adds `taps` [R,S,C][p1 - p0][Q], what the rows p0..p1 of dy give through each tap. From the last tap on, so that each pixel of
+// dx gets the rows of dy in their order, wherever bands of them begin: its bits do not depend on its place.
 void add_taps(const ConvShape& s, const Planes& planes, float* sums, const float* taps, std::int64_t p0, std::int64_t p1) {
-  for (std::int64_t r = 0; r < s.r; ++r) {
+  for (std::int64_t r = s.r - 1; r >= 0; --r) {
     const Shift down = shift_of(r * s.dilation - s.top, s.stride, s.h, s.p);
     for (std::int64_t t = 0; t < s.s; ++t) {
       const Shift right = shift_of(t * s.dilation - s.left, s.stride, s.w, s.q);

@@ -194,7 +194,7 @@ CpuBackend::~CpuBackend() {
 }
 
 std::string CpuBackend::fingerprint() const {
-  constexpr int algorithm_rules = 2;  // move it whenever a kernel may give other bits than before
+  constexpr int algorithm_rules = 3;  // move it whenever a kernel may give other bits than before
   const ConvRules& r = dnn_->rules;
   std::string channels = fmt::format("{} {}", r.scatter_f32, r.scatter_bf16);
   for (const auto& [forward, dgrad, wgrad] : {r.f32, r.f32_stride2, r.bf16, r.bf16_stride2}) {

@@ -1,0 +1,222 @@
+#include "pastiche/stylize.h"
+
+#include <fmt/format.h>
+#include <glob.h>
+
+#include <filesystem>
+#include <map>
+
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "cli/video.h"
+#include "data/folder.h"
+#include "pastiche/checkpoint.h"
+#include "pastiche/config.h"
+#include "pastiche/error.h"
+#include "pastiche/files.h"
+
+namespace pastiche::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct StylizeArguments {
+  std::string model, out, device = "auto", precision = "f32";
+  std::vector<std::string> inputs;
+  double strength = 1;
+  bool keep_colors = false, frames = false;
+  std::optional<std::int64_t> tile;
+  int threads = 0;
+};
+
+struct Input {
+  fs::path path;        // "-": standard input
+  fs::path name;        // the result's in a folder, but for its extension
+  std::string problem;  // why it can't be used, where that is known already
+};
+
+// Files that a shell's pattern stands for; none where it is no pattern either.
+std::vector<std::string> matches(const std::string& pattern) {
+  glob_t found{};
+  std::vector<std::string> paths;
+  if (::glob(pattern.c_str(), 0, nullptr, &found) == 0) paths.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+  ::globfree(&found);
+  return paths;
+}
+
+void add_input(std::vector<Input>& inputs, const fs::path& path) {
+  if (!fs::is_directory(path)) {
+    inputs.push_back({path, path == "-" ? "stdin" : path.filename(), ""});
+    return;
+  }
+  for (const FolderFile& file : inspect_folder(path, default_max_pixels, Depth::probe)) inputs.push_back({path / file.name, file.name, file.problem});
+}
+
+std::vector<Input> find_inputs(const std::vector<std::string>& arguments) {
+  std::vector<Input> inputs;
+  for (const std::string& argument : arguments) {
+    if (argument == "-" || fs::exists(argument)) {
+      add_input(inputs, argument);
+      continue;
+    }
+    const std::vector<std::string> paths = matches(argument);
+    if (paths.empty()) throw Error(ExitCode::bad_file, fmt::format("there is no {}; expected pictures, a folder, a pattern such as 'in/*.jpg', or -", quote(argument)));
+    for (const std::string& path : paths) add_input(inputs, path);
+  }
+  return inputs;
+}
+
+bool is_jpeg_name(const fs::path& path) { return path.extension() == ".jpg" || path.extension() == ".jpeg"; }
+
+// Where the result of each goes.
+std::vector<fs::path> find_outputs(const StylizeArguments& a, const std::vector<Input>& inputs) {
+  const bool one = inputs.size() == 1 && a.inputs.size() == 1 && !fs::is_directory(a.inputs.front());
+  if (one && !fs::is_directory(a.out) && !a.out.ends_with('/')) {
+    const fs::path out = a.out;
+    if (a.out != "-" && !is_video(inputs.front().path) && out.extension() != ".png" && !is_jpeg_name(out)) {
+      throw Error(ExitCode::usage, fmt::format("--out {}: expected a name that ends in .png, .jpg or .jpeg, a folder that exists or ends in /, or -", quote(a.out)));
+    }
+    return {out};
+  }
+  if (a.out == "-") throw Error(ExitCode::usage, fmt::format("{} results don't fit into one stream; give a folder instead of --out -", inputs.size()));
+  std::vector<fs::path> outputs;
+  for (const Input& input : inputs) {
+    outputs.push_back((fs::path(a.out) / input.name).replace_extension(is_video(input.path) ? ".mp4" : ".png"));
+  }
+  return outputs;
+}
+
+// No result may replace a source or another result.
+void require_distinct(const std::vector<Input>& inputs, const std::vector<fs::path>& outputs) {
+  std::map<fs::path, fs::path> taken;
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    if (outputs[i] == "-") continue;
+    const auto [entry, added] = taken.emplace(fs::weakly_canonical(outputs[i]), inputs[i].path);
+    if (!added) {
+      throw Error(ExitCode::usage, fmt::format("the results of {} and {} would both be {}; stylize them one by one", quote(entry->second.string()),
+                                               quote(inputs[i].path.string()), quote(outputs[i].string())));
+    }
+  }
+  for (const Input& input : inputs) {
+    if (taken.contains(fs::weakly_canonical(input.path))) {
+      throw Error(ExitCode::usage, fmt::format("{} would be replaced by a result; give another --out", quote(input.path.string())));
+    }
+  }
+}
+
+std::vector<std::byte> read_stdin() {
+  std::vector<std::byte> bytes(1 << 16);
+  std::size_t size = 0;
+  while (const std::size_t count = std::fread(bytes.data() + size, 1, bytes.size() - size, stdin)) {
+    size += count;
+    if (size > max_picture_bytes) throw Error(ExitCode::bad_file, fmt::format("standard input is longer than {}", bytes_text(max_picture_bytes)));
+    if (size == bytes.size()) bytes.resize(2 * size);
+  }
+  bytes.resize(size);
+  return bytes;
+}
+
+Image read_input(const Input& input) {
+  if (!input.problem.empty()) throw Error(ExitCode::bad_file, fmt::format("{}: {}", quote(input.path.string()), input.problem));
+  return input.path == "-" ? decode_picture(read_stdin()) : read_picture(input.path);
+}
+
+class Worker {
+ public:
+  explicit Worker(const StylizeArguments& a)
+      : arguments_(a),
+        options_{.strength = a.strength, .keep_colors = a.keep_colors, .film = a.frames, .tile = a.tile, .precision = dtype_from_name(a.precision)},
+        backend_(open_backend(a.device, a.threads)),
+        loaded_(load_translator(*backend_, a.model)),
+        stylizer_(*loaded_.translator, options_) {}
+
+  void video(const Input& input, const fs::path& out) {
+    options_.film = true;
+    Stylizer film(*loaded_.translator, options_);
+    convert_video(input.path, out, [&](const Image& frame) { return film(frame); });
+    fmt::print("{}\n", out.string());
+  }
+
+  Image stylize(const Input& input) {
+    const Image source = read_input(input);
+    if (loaded_.card.network.channels == 1 && source.channels >= 3 && !arguments_.keep_colors && !noted_gray_) {
+      noted_gray_ = true;
+      fmt::print(stderr, "note: the model learned gray pictures, so it sees the luma, and results are gray; --keep-colors gives them the source's colours\n");
+    }
+    try {
+      return stylizer_(source);
+    } catch (const Error& e) {
+      throw Error(e.code(), fmt::format("{}: {}", quote(input.path.string()), e.what()));
+    }
+  }
+
+  void write(const Image& picture, const fs::path& out) {
+    const std::vector<std::byte> bytes = is_jpeg_name(out) ? encode_jpeg(picture) : encode_png(picture, origin_text(arguments_.model, loaded_.hash));
+    if (out != "-") return write_result(out, bytes);
+    if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size() || std::fflush(stdout) != 0) {
+      throw Error(ExitCode::bad_file, "can't write to standard output");
+    }
+  }
+
+ private:
+  const StylizeArguments& arguments_;
+  StylizeOptions options_;
+  std::unique_ptr<Backend> backend_;
+  LoadedTranslator loaded_;
+  Stylizer stylizer_;
+  bool noted_gray_ = false;
+};
+
+int run_stylize(const StylizeArguments& a) {
+  const std::vector<Input> inputs = find_inputs(a.inputs);
+  const std::vector<fs::path> outputs = find_outputs(a, inputs);
+  require_distinct(inputs, outputs);
+  Worker worker(a);
+  std::size_t failed = 0;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (outputs[i].has_parent_path()) make_folder(outputs[i].parent_path());
+    Image result;
+    try {
+      if (is_video(inputs[i].path)) worker.video(inputs[i], outputs[i]);
+      else result = worker.stylize(inputs[i]);
+    } catch (const Error& e) {
+      if (inputs.size() == 1) throw;
+      fmt::print(stderr, "skipped {}\n", e.what());
+      ++failed;
+      continue;
+    }
+    if (!result.pixels.empty()) worker.write(result, outputs[i]);
+  }
+  if (failed == 0) return 0;
+  fmt::print(stderr, "pastiche: {} of {} pictures could not be used\n", failed, inputs.size());
+  return static_cast<int>(ExitCode::bad_data);
+}
+
+}  // namespace
+
+void add_stylize(CLI::App& app, Outcome& outcome) {
+  auto a = std::make_shared<StylizeArguments>();
+  CLI::App* command = app.add_subcommand(
+      "stylize", "Turn pictures into the style that a model of pix2pix, cyclegan or cut has learned. Any size, PNG and JPEG; alpha is kept, "
+                 "EXIF orientation and ICC profiles are followed." +
+                     examples({"pastiche stylize runs/00007-cut-art/model.safetensors photo.jpg -o painting.png",
+                               "pastiche stylize runs/00007-cut-art/model.safetensors photos -o paintings --strength 0.7 --keep-colors"}));
+  command->add_option("model", a->model, "model.safetensors of a run")->required()->option_text("MODEL");
+  command->add_option("inputs", a->inputs, "pictures, folders with all below them, patterns, videos (by ffmpeg), or - for standard input")
+      ->required()->option_text("IN...");
+  command->add_option("-o,--out", a->out, "for one picture .png, .jpg (quality 95, no alpha), or - for PNG on standard output; else a folder, "
+                                          "where each keeps its name, as .png")->required()->option_text("OUT");
+  command->add_option("--strength", a->strength, "from 0, the source, to 1, the result: blended in R, G and B")
+      ->check(CLI::Range(0.0, 1.0))->option_text("[1]");
+  command->add_flag("--keep-colors", a->keep_colors, "the result's luma with the source's chroma (ITU-R 601 YCbCr)");
+  command->add_flag("--frames", a->frames, "pictures are frames of one film, in the order of their names: all have the look of the first, so none "
+                                           "flickers; always so in videos");
+  command->add_option("--tile", a->tile, "pixels a side of the tiles of a resnet, which above one megapixel are as large as fits 512 MiB; "
+                                         "0: whole pictures. Results are the same bytes")->check(CLI::Range(0, 65536))->option_text("PIXELS");
+  command->add_option("--precision", a->precision, "f32, or bf16 for speed")->check(CLI::IsMember({"f32", "bf16"}))->option_text("[f32]");
+  command->add_option("--device", a->device, device_help)->option_text("[auto]");
+  command->add_option("--threads", a->threads, "threads of the CPU backend; 0: one a core")->check(CLI::Range(0, 4096));
+  command->callback([a, &outcome] { outcome.exit_code = run_stylize(*a); });
+}
+
+}  // namespace pastiche::cli
