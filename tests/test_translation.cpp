@@ -308,7 +308,7 @@ TEST_F(Translation, Pix2PixLearnsAFewPairs) {
   EXPECT_LT(l1(), 0.05);
 }
 
-// The other domain is the negative of the first: what is made must become dark where B is dark, and keep its shapes.
+// The other domain is the negative of the first: what is made must become as dark as that.
 TEST_F(Translation, UnpairedMethodsTakeTheOthersStyle) {
   const DomainPair data = open_domains(folder_ / "pairs", {}, Pairing::paired, {.data = {.height = 16, .width = 16}});
   for (const char* model : {"cut", "cyclegan"}) {
@@ -317,7 +317,7 @@ TEST_F(Translation, UnpairedMethodsTakeTheOthersStyle) {
     config.lr_g = config.lr_d = 1e-3;
     config.lambda_identity = 0;
     TranslationTrainer trainer(*backend, config, {.height = 16, .width = 16, .ngf = 8, .blocks = 1});
-    for (int step = 0; step < 250; ++step) {
+    for (int step = 0; step < 100; ++step) {
       std::vector<std::uint8_t> a, b;
       for (int i = 0; i < 4; ++i) {
         const Image from = data.a->picture((4 * step + i) % data.a->size()), to = data.a->picture((4 * step + i + 100) % data.a->size());
@@ -332,7 +332,7 @@ TEST_F(Translation, UnpairedMethodsTakeTheOthersStyle) {
     for (const Image& result : translate_pictures(trainer.averaged(), sources)) {
       for (const std::uint8_t p : result.pixels) brightness += p / 255.0 / static_cast<double>(16 * result.pixels.size());
     }
-    EXPECT_LT(brightness, 0.5) << model << ": the sources are of 0.75 on the average, their negatives of 0.25";
+    EXPECT_LT(brightness, 0.35) << model << ": the sources are of 0.75 on the average, their negatives of 0.25";
   }
 }
 
