@@ -44,24 +44,28 @@ std::vector<std::string> matches(const std::string& pattern) {
   return paths;
 }
 
-void add_input(std::vector<Input>& inputs, const fs::path& path) {
+void add_input(std::vector<Input>& inputs, const fs::path& path, const fs::path& out) {
   if (!fs::is_directory(path)) {
     inputs.push_back({path, path == "-" ? "stdin" : path.filename(), ""});
     return;
   }
-  for (const FolderFile& file : inspect_folder(path, default_max_pixels, Depth::probe)) inputs.push_back({path / file.name, file.name, file.problem});
+  // What an earlier run left in a folder of results within is no input.
+  const fs::path results = fs::weakly_canonical(fs::absolute(out)).lexically_relative(fs::weakly_canonical(path)) / "";
+  for (const FolderFile& file : inspect_folder(path, default_max_pixels, Depth::probe)) {
+    if (!file.name.starts_with(results.string())) inputs.push_back({path / file.name, file.name, file.problem});
+  }
 }
 
-std::vector<Input> find_inputs(const std::vector<std::string>& arguments) {
+std::vector<Input> find_inputs(const StylizeArguments& a) {
   std::vector<Input> inputs;
-  for (const std::string& argument : arguments) {
+  for (const std::string& argument : a.inputs) {
     if (argument == "-" || fs::exists(argument)) {
-      add_input(inputs, argument);
+      add_input(inputs, argument, a.out);
       continue;
     }
     const std::vector<std::string> paths = matches(argument);
     if (paths.empty()) throw Error(ExitCode::bad_file, fmt::format("there is no {}; expected pictures, a folder, a pattern such as 'in/*.jpg', or -", quote(argument)));
-    for (const std::string& path : paths) add_input(inputs, path);
+    for (const std::string& path : paths) add_input(inputs, path, a.out);
   }
   return inputs;
 }
@@ -168,7 +172,7 @@ class Worker {
 };
 
 int run_stylize(const StylizeArguments& a) {
-  const std::vector<Input> inputs = find_inputs(a.inputs);
+  const std::vector<Input> inputs = find_inputs(a);
   const std::vector<fs::path> outputs = find_outputs(a, inputs);
   require_distinct(inputs, outputs);
   Worker worker(a);
