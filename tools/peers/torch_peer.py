@@ -1,5 +1,5 @@
-"""PyTorch's side: the training step and generation, eager or compiled. The networks are those of tools/parity, which proves
-them equal to pastiche's."""
+"""PyTorch's side: the training step and generation, eager or compiled. The networks and steps are those of tools/parity, which
+proves them equal to pastiche's."""
 import contextlib
 import copy
 from importlib.machinery import SourceFileLoader
@@ -8,7 +8,9 @@ from pathlib import Path
 
 import worker
 import dcgan
+import translation
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -106,6 +108,30 @@ def prepare_training(spec, memory_format):
     return lambda: training.step(pictures, torch.randn(spec["batch"], dcgan.NZ)), training.info
 
 
+def prepare_translation(spec, memory_format):
+    def words(stream, step, count):
+        return np.random.default_rng([stream, step]).integers(0, 2**32, count, np.uint64)
+
+    training = translation.Training(spec["settings"], spec["network"], words)
+    weights = dcgan.load_safetensors(spec["weights"])
+    for name, network in training.networks.items():
+        load(network, {key[2:]: value for key, value in weights.items() if key.startswith(name + ".")}, memory_format)
+    training.begin(fused=True)
+    if spec["mode"] == "compile":
+        for network in training.networks.values():
+            network.compile()
+        if training.model == "cut":  # calls its halves
+            G = training.networks["G"]
+            G.encode, G.decode = torch.compile(G.encode), torch.compile(G.decode)
+    c = spec["network"]
+    size = spec["settings"]["batch"], c["height"], c["width"], c["channels"]
+    a, b = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, *size), np.uint8))
+
+    def step():
+        return training.step(*(each.permute(0, 3, 1, 2).float() / 127.5 - 1 for each in (a, b)))
+    return step, {"losses": [step()[:2] for _ in range(spec["steps"])]}
+
+
 def prepare_generation(spec, memory_format):
     G = load(parity.networks(dcgan.model(spec["net"]))[0], dcgan.load_safetensors(spec["model"]), memory_format).eval()
     z = torch.from_numpy(dcgan.latents(spec["count"]))
@@ -126,11 +152,14 @@ def prepare_generation(spec, memory_format):
     return generate, {"difference": dcgan.largest_difference(pictures, spec["pictures"])}
 
 
+WORKS = {"train": prepare_training, "translation": prepare_translation, "generate": prepare_generation}
+
+
 def prepare(spec):
     """Which order of memory is faster depends on the precision, the mode and the processor: the faster of those named."""
     best = None
     for memory_format in spec["formats"]:
-        work, info = (prepare_generation if spec["work"] == "generate" else prepare_training)(spec, memory_format)
+        work, info = WORKS[spec["work"]](spec, memory_format)
         ms = min(worker.timed(work) for _ in range(2)) if len(spec["formats"]) > 1 else 0
         if best is None or ms < best[0]:
             best = ms, work, {**info, "note": memory_format}

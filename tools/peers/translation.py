@@ -208,15 +208,15 @@ class Training:
         self.averages = {}
         self.pools = {"G": [], "R": []}
 
-    def begin(self):
-        """From the weights that the networks have now."""
+    def begin(self, **adam):
+        """From the weights that the networks have now. `adam` is how PyTorch is to compute Adam."""
         if self.settings["ema"] > 0:
             self.averages = {name: copy.deepcopy(self.networks[name]) for name in ("G", "R") if name in self.networks}
         self.optimizers = {}
         for side, rate in (("GRF", "lr-g"), ("DS", "lr-d")):
             parameters = [p for name in side if name in self.networks for p in self.networks[name].parameters()]
             self.optimizers[side[0]] = torch.optim.Adam(parameters, lr=self.settings[rate], eps=self.settings["adam-eps"],
-                                                        betas=(self.settings["beta1"], self.settings["beta2"]))
+                                                        betas=(self.settings["beta1"], self.settings["beta2"]), **adam)
 
     def update(self, side, loss):
         optimizer = self.optimizers[side]
@@ -231,6 +231,8 @@ class Training:
         optimizer.zero_grad()
         loss.backward(inputs=group["params"])
         optimizer.step()
+        for parameter in self.optimizers["D"].param_groups[0]["params"]:
+            parameter.requires_grad_(side == "G")  # spares a compiled D the gradients that the update of G does not ask for
 
     def step(self, a, b):
         """On pictures [N,C,H,W] in [-1, 1]. The losses of G and D, the means of sigmoid(D(.)), and the content loss."""
