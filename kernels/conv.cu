@@ -10,50 +10,17 @@
 // Where the window is the whole picture, this is a product of matrices already.
 // Policy: sums in f32, tap by tap, channel by channel; their order, and so the bits, follow from the weights' shape and not from
 // the tile. Weights stay f32 (folded in f32). Up to 4 results a pixel: no shared memory, each thread sums some pixels over every
-// fourth group of four channels. Where channels are not a multiple of four, elements are read one by one and no wider.
+// fourth group of four channels. Where channels are not a multiple of four, elements are read one by one and no wider. bf16 goes to tensor
+// cores where it can (conv_mma.cu).
 #include <algorithm>
 #include <map>
 #include <vector>
 
-#include "conv.cuh"
+#include "conv_mma.cuh"
 #include "tile.cuh"
 
 namespace pastiche::PASTICHE_TARGET {
 namespace {
-
-// A pixel that a window sees.
-struct Tap {
-  int offset;  // in pixels of x, from where the window stands
-  int h, w;    // the same, to see whether it is in the picture
-};
-
-// Pixels of the result that see the same taps.
-struct PixelClass {
-  int first_tap, taps;
-  int pixels;
-  Divider picture, line;  // pixels of one picture, of one line of it
-  int weights;            // where its weights begin, of each result
-  int first;              // its first pixel in y
-};
-
-// More taps than these, of all classes, take several launches. The loop looks a little past the last tap.
-constexpr int max_taps = 256, max_classes = 16, spare_taps = 32;
-
-template <class T> struct Gather {
-  const T* x;
-  const float* w;          // a result's weights lie together, in the order of its taps
-  T* y;
-  int height, width;       // of x
-  PixelSteps from, to;     // of x and y
-  int stride;              // how far windows are apart
-  int x_channels, y_channels;
-  int channels, columns;   // of one group
-  int groups;
-  int line_w;              // how far apart the weights of two results are
-  Divider channel;         // channels
-  PixelClass classes[max_classes];
-  Tap taps[max_taps + spare_taps];
-};
 
 // Where a block or thread is.
 template <class T> struct Position {
@@ -61,17 +28,6 @@ template <class T> struct Position {
   int group;
   __device__ explicit Position(const Gather<T>& p)
       : pixels(p.classes[blockIdx.y / static_cast<unsigned>(p.groups)]), group(static_cast<int>(blockIdx.y) % p.groups) {}
-};
-
-struct PixelIndex {
-  int n, h, w;
-  __device__ PixelIndex(int pixel, const PixelClass& c) {
-    const auto index = static_cast<std::uint32_t>(pixel);
-    const std::uint32_t picture = c.picture(index), rest = index - picture * c.picture.divisor, line = c.line(rest);
-    n = static_cast<int>(picture);
-    h = static_cast<int>(line);
-    w = static_cast<int>(rest - line * c.line.divisor);
-  }
 };
 
 // What one pixel of the result sees of x. The reduction index is (tap, channel).
@@ -130,9 +86,7 @@ template <class T> struct Weights {
 };
 
 template <class T> __device__ T* result(const Gather<T>& p, const Position<T>& at, int pixel) {
-  const PixelIndex index(pixel, at.pixels);
-  const int place = at.pixels.first + index.n * p.to.n + index.h * p.to.h + index.w * p.to.w;
-  return p.y + (std::int64_t{place} * p.y_channels + at.group * p.columns);
+  return p.y + (std::int64_t{p.place(at.pixels, pixel)} * p.y_channels + at.group * p.columns);
 }
 
 // vector: channels are a multiple of four.
@@ -210,7 +164,8 @@ template <class T> __global__ __launch_bounds__(thin_threads, 4) void conv_thin_
 // Collects classes and launches them, as many as fit at a time.
 template <class T> class Gathering {
  public:
-  Gathering(const CudaBackend& backend, Gather<T>& p) : backend_(backend), p_(p) {
+  Gathering(CudaBackend& backend, Gather<T>& p, const Tensor& weights) : backend_(backend), p_(p), weights_(weights) {
+    p.w = weights.data<float>();
     p.channel = divider(p.channels);
   }
 
@@ -234,7 +189,7 @@ template <class T> class Gathering {
   }
 
   void launch_collected() {
-    if (classes_ > 0) {
+    if (classes_ > 0 && !launched_mma()) {
       // The tiles give the same bits: the large one is taken where it gives every multiprocessor a block.
       const bool vector = p_.channels % 4 == 0;
       if (vector && p_.columns <= thin_columns) {
@@ -255,6 +210,15 @@ template <class T> class Gathering {
   using SmallTile = Tile<64, 64, 8, 4>;
   using LargeTile = Tile<128, 64, 8, 8>;
 
+  bool launched_mma() {
+    if constexpr (std::is_same_v<T, BFloat16>) {
+      if (!can_conv_mma(backend_, p_, classes_)) return false;
+      conv_mma(backend_, p_, classes_, weights_);
+      return true;
+    }
+    return false;
+  }
+
   template <class Block> std::int64_t tiles() const { return ceil_div(most_pixels_, Block::m) * ceil_div(p_.columns, Block::n); }
   template <class Block> std::int64_t blocks() const { return tiles<Block>() * classes_ * p_.groups; }
 
@@ -271,8 +235,9 @@ template <class T> class Gathering {
     launch_kernel(conv_thin_kernel<T>, tiles, thin_threads);
   }
 
-  const CudaBackend& backend_;
+  CudaBackend& backend_;
   Gather<T>& p_;
+  const Tensor& weights_;
   int classes_ = 0, taps_ = 0, most_pixels_ = 0;
 };
 
@@ -328,7 +293,6 @@ void CudaBackend::launch_conv2d(Tensor& y, const Tensor& x, const Tensor& w, con
   with_float(x.dtype(), [&]<class T>(T) {
     Gather<T> p{};
     p.x = x.data<T>();
-    p.w = weights.data<float>();
     p.y = y.mutable_data<T>();
     p.height = static_cast<int>(from[1]);
     p.width = static_cast<int>(from[2]);
@@ -339,7 +303,7 @@ void CudaBackend::launch_conv2d(Tensor& y, const Tensor& x, const Tensor& w, con
     p.groups = static_cast<int>(conv.groups);
     p.channels = p.x_channels / p.groups;
     p.columns = p.y_channels / p.groups;
-    Gathering<T> gathering(*this, p);
+    Gathering<T> gathering(*this, p, weights);
     std::vector<Tap> taps;
     if (conv.upsample == 1) {
       p.to = plain_steps(y.shape());
@@ -383,7 +347,6 @@ void CudaBackend::launch_conv2d_dgrad(Tensor& dx, const Tensor& dy, const Tensor
   with_float(dx.dtype(), [&]<class T>(T) {
     Gather<T> p{};
     p.x = dy.data<T>();
-    p.w = weights.data<float>();
     p.y = dx.mutable_data<T>();
     const PixelSteps all = plain_steps(to);
     p.to = all;
@@ -393,7 +356,7 @@ void CudaBackend::launch_conv2d_dgrad(Tensor& dx, const Tensor& dy, const Tensor
     p.groups = static_cast<int>(conv.groups);
     p.channels = p.x_channels / p.groups;
     p.columns = p.y_channels / p.groups;
-    Gathering<T> gathering(*this, p);
+    Gathering<T> gathering(*this, p, weights);
     std::vector<Tap> taps;
     if (conv.upsample == 1) {
       p.height = static_cast<int>(dy.shape()[1]);

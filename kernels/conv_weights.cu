@@ -45,6 +45,21 @@ __global__ __launch_bounds__(threads) void unfold_weights_kernel(float* dw, cons
   dw[index] = (part[0] + part[1]) + (part[2] + part[3]);
 }
 
+// Thread i: four of the packed weights.
+__global__ __launch_bounds__(threads) void pack_weights_kernel(BFloat16* packed, const float* w, Divider row_fours, int channels,
+                                                               std::uint32_t count) {
+  const std::uint32_t index = blockIdx.x * threads + threadIdx.x;
+  if (index >= count) return;
+  const std::uint32_t row = row_fours(index);
+  const int channel = static_cast<int>(index - row * row_fours.divisor) * 4;
+  Vector<float, 4> four{};
+  if (channel < channels) four = load_vector<4>(w + (std::int64_t{row} * channels + channel));
+  Vector<BFloat16, 4> rounded;
+#pragma unroll
+  for (int e = 0; e < 4; ++e) rounded.at[e] = from_float<BFloat16>(four.at[e]);
+  store_vector(packed + std::int64_t{index} * 4, rounded);
+}
+
 constexpr int turn_edge = 32, max_turned = 256;
 
 // to[o, c, place[m], r] = from[o, r, m, c], for some of the m: matrices of rows x columns, each turned.
@@ -116,6 +131,15 @@ void unfold_weights(const CudaBackend& backend, Tensor& dw, const float* folded)
                                                      .threads = threads},
                              dw.mutable_data<float>(), folded, Fold(dw.shape()[1]), divider(dw.shape()[3]),
                              checked_index(dw.shape()[0], "channels"), count));
+}
+
+Tensor pack_weights(CudaBackend& backend, const Tensor& w, std::int64_t channels, std::int64_t multiple) {
+  const std::int64_t rows = w.elements() / channels, padded = ceil_div(channels, multiple) * multiple;
+  Tensor packed = Tensor::empty(backend, {rows, padded}, DType::bf16);
+  const std::uint32_t count = checked_index(packed.elements(), "packed weights") / 4;
+  PASTICHE_CUDA_CHECK(launch(pack_weights_kernel, {.stream = backend.stream(), .blocks = grid(ceil_div(count, threads)), .threads = threads},
+                             packed.mutable_data<BFloat16>(), w.data<float>(), divider(padded / 4), static_cast<int>(channels), count));
+  return packed;
 }
 
 Tensor turn_weights(CudaBackend& backend, const Tensor& w, std::int64_t groups, std::span<const int> places) {

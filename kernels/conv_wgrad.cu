@@ -5,42 +5,19 @@
 // this is a product of matrices already.
 // Policy: sums in f32. Pixels are cut into parts, each summed by its own blocks, and the parts are added in order; how many there
 // are follows from the shape alone. Up to 4 output channels: no shared memory for x, each thread sums its four columns over every
-// fourth pixel. Where channels are not a multiple of four, elements are read one by one and no wider.
+// fourth pixel. Where channels are not a multiple of four, elements are read one by one and no wider. bf16 goes to tensor cores where it
+// can (conv_wgrad_mma.cu).
 #include <algorithm>
 
-#include "conv.cuh"
+#include "conv_wgrad_mma.cuh"
 #include "split.cuh"
 
 namespace pastiche::PASTICHE_TARGET {
 namespace {
 
-// The pixels of dy that a block may be given: all, or those of one phase.
-struct PixelClass {
-  int first;      // in dy
-  int top, left;  // where the window of its pixel (0, 0) begins in x
-};
-
-template <class T> struct WeightGradient {
-  const T* x;
-  const T* dy;
-  float* dw;                    // [parts, classes, K, taps, inputs]
-  int height, width;            // of x
-  int x_channels, dy_channels;
-  int inputs, outputs, groups;  // channels of a group
-  int stride, dilation;
-  int pixels, part;             // of one class, of one part of them
-  int dy_step, dy_line;         // pixel i of a class, on line l, is pixel i dy_step + l dy_line of dy
-  int x_bytes, dy_bytes;        // of a pixel
-  Divider line, lines;          // pixels of a line of a class, lines of a picture
-  Divider channel, tap_column;  // inputs, S
-  int columns;                  // taps inputs
-  int tiles_n, classes;
-  PixelClass pixel_classes[4];
-};
-
 // Where a block is.
 template <class T> struct Position {
-  PixelClass pixels;
+  OutputPixels pixels;
   int group, begin, end;
   std::int64_t first;  // of dw: output 0 of the group, in this class and part
   __device__ explicit Position(const WeightGradient<T>& p) {
@@ -182,6 +159,9 @@ using LargeTile = Tile<64, 128, 8, 8>;
 
 // dw = the sum over all pixels
 template <class T> void sum_pixels(CudaBackend& backend, Tensor& dw, WeightGradient<T>& p) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if (can_wgrad_mma(backend, p)) return wgrad_mma(backend, dw, p);
+  }
   const bool vector = p.inputs % 4 == 0 && p.outputs % 4 == 0;
   const bool thin = p.inputs % 4 == 0 && p.outputs <= thin_outputs, narrow = p.outputs <= 16;
   const int m = thin ? thin_outputs : narrow ? NarrowTile::m : vector ? LargeTile::m : SmallTile::m;
@@ -243,18 +223,28 @@ void CudaBackend::launch_conv2d_wgrad(Tensor& dw, const Tensor& x, const Tensor&
       sum_pixels(*this, dw, p);
     } else {
       const Fold fold(w[1]);
-      const PixelSteps steps = phase_steps(conv.out, from);
-      p.dy_step = steps.w;
-      p.dy_line = steps.h - steps.w * p.width;
       p.pixels = static_cast<int>(from.rows());
       p.lines = divider(from[1]);
       p.line = divider(from[2]);
       p.tap_column = divider(fold.taps);
       p.columns = fold.taps * fold.taps * p.inputs;
       p.classes = 4;
+      Phases form = conv.out;
+      Tensor split;
+      if constexpr (std::is_same_v<T, BFloat16>) {
+        if (form == Phases::none && can_wgrad_mma(*this, p)) {  // which wants pixels that are evenly apart
+          form = Phases::outer;
+          split = Tensor::empty(*this, {4 * from[0], from[1], from[2], w[0]}, DType::bf16);
+          launch_split_phases(split, dy, form);
+          p.dy = split.data<T>();
+        }
+      }
+      const PixelSteps steps = phase_steps(form, from);
+      p.dy_step = steps.w;
+      p.dy_line = steps.h - steps.w * p.width;
       for (int f = 0; f < 4; ++f) {
         p.pixel_classes[f] = {
-            .first = first_of_phase(conv.out, from, f / 2, f % 2), .top = fold.first(f / 2), .left = fold.first(f % 2)};
+            .first = first_of_phase(form, from, f / 2, f % 2), .top = fold.first(f / 2), .left = fold.first(f % 2)};
       }
       Tensor folded = Tensor::empty(*this, {4 * w[0] * p.columns});
       sum_pixels(*this, folded, p);

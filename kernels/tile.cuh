@@ -14,8 +14,10 @@
 // For loops over registers, which are none unless the loop is gone.
 #ifdef __CUDACC__
 #define PASTICHE_UNROLL _Pragma("unroll")
+#define PASTICHE_NO_UNROLL _Pragma("unroll 1")
 #else
 #define PASTICHE_UNROLL _Pragma("GCC unroll 16")
+#define PASTICHE_NO_UNROLL
 #endif
 
 namespace pastiche::PASTICHE_TARGET {

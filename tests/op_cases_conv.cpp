@@ -78,6 +78,13 @@ const Geometry geometries[] = {
     {{1, 40, 40, 8}, {68, 3, 3, 8}, {.stride = 2, .pad = 1}},
     {{2, 23, 19, 8}, {12, 5, 5, 8}, {.stride = 5, .pad = 2}},
     {{1, 33, 33, 16}, {3, 5, 5, 16}, {.pad = 2}},
+    // Channels that are multiples of 8, for tensor cores.
+    {{1, 20, 20, 8}, {8, 3, 3, 8}, {.pad = 8, .dilation = 8}, true},
+    {{1, 11, 11, 16}, {24, 3, 3, 16}, {.pad = 2, .dilation = 2}},
+    {{2, 10, 12, 24}, {40, 4, 4, 24}, {.stride = 2, .pad = 1}},
+    {{1, 13, 9, 40}, {72, 5, 5, 40}, {.stride = 2, .pad = 2}},
+    {{1, 9, 8, 8}, {16, 2, 2, 8}, {.stride = 4}, true},
+    {{2, 33, 31, 16}, {136, 3, 3, 16}, {.pad = 1}},
 };
 
 // Channels and kernels that a backend may compute by Winograd's algorithm, which integers do not come out of exactly. Rows and
@@ -143,12 +150,14 @@ void add_conv_cases(std::vector<OpCase>& cases) {
   for (const Geometry& g : winograd_geometries()) add(cases, g);
   // [N,H,W,C] and K of upsampling convolutions
   const std::pair<Shape, std::int64_t> maps[] = {{{1, 1, 1, 1}, 1},  {{1, 2, 3, 3}, 4},  {{2, 3, 2, 4}, 3},
-                                                 {{1, 5, 4, 16}, 7}, {{1, 7, 7, 17}, 1}, {{1, 4, 4, 33}, 16}};
+                                                 {{1, 5, 4, 16}, 7}, {{1, 7, 7, 17}, 1}, {{1, 4, 4, 33}, 16},
+                                                 {{2, 5, 3, 24}, 40}};
   for (const auto& [x, k] : maps)
     for (const std::int64_t taps : {1, 3, 5, 7})
       for (const Phases out : {Phases::none, Phases::inner, Phases::outer})
         add(cases, {x, {k, taps, taps, x[3]}, {.pad = (taps - 1) / 2, .upsample = 2, .out = out},
                     x[1] == 1 && taps > 3});
+  add(cases, {{2, 14, 13, 16}, {136, 5, 5, 16}, {.pad = 2, .upsample = 2, .out = Phases::inner}});
   for (const auto& [x, w, p, output_padding, many_zeros] : transposed) {
     cases.push_back({.op = "conv_transpose2d",
                      .detail = fmt::format("{} output padding {}", describe(p), output_padding),

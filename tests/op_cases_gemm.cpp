@@ -7,7 +7,9 @@ namespace pastiche {
 void add_gemm_cases(std::vector<OpCase>& cases) {
   const std::int64_t sizes[][3] = {{1, 1, 1},   {1, 1, 100}, {1, 33, 7},   {16, 1, 64},   {17, 3, 5},    {4, 64, 1},
                                    {33, 16, 4}, {7, 7, 511}, {64, 64, 64}, {100, 10, 49}, {3, 600, 100}, {128, 25, 17},
-                                   {132, 64, 130}, {7, 5, 3001}};
+                                   {132, 64, 130}, {7, 5, 3001},
+                                   // of multiples of 8, for tensor cores
+                                   {8, 8, 8}, {136, 72, 40}, {16, 24, 2056}, {392, 264, 72}};
   for (const auto& [m, n, k] : sizes) {
     for (const bool ta : {false, true}) {
       for (const bool tb : {false, true}) {

@@ -4,12 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <iterator>
 #include <map>
 
 #include "pastiche/train.h"
 #include "ptx/kernel.h"
+#include "simt/engine.h"
 #include "simt/symbols.h"
 #include "test_ptx_rows.h"
 
@@ -28,6 +30,14 @@ void compare(const OpCase& row, DType dtype, std::int64_t mark) {
   } else {
     EXPECT_EQ(lost_nans(got, run_row("reference", row, dtype, Fill::reals, mark)), 0u) << what;
   }
+}
+
+// Weights that are rounded for tensor cores.
+void round_nan() {
+  const auto backend = make_backend("ptx");
+  const Recording off(nullptr);
+  const Var x(Tensor::full(*backend, {1, 3, 3, 8}, 1, DType::bf16)), w(Tensor::full(*backend, {8, 1, 1, 8}, std::nan("")));
+  for (const double y : host_values(conv2d(x, w, {}).value())) EXPECT_TRUE(std::isnan(y));
 }
 
 void train_a_little(DType dtype) {
@@ -85,6 +95,12 @@ TEST(PtxCoverage, EveryKernelOfOurs) {
       for (const std::int64_t mark : {0, 5}) compare(row, dtype, mark);
     }
   }
+  simt_runtime::machine().major = 7;  // without tensor cores, bf16 goes the way of f32
+  for (const OpCase& row : further_rows()) {
+    if (row.op == "gemm" || row.op == "conv2d") compare(row, DType::bf16, 0), compare(row, DType::bf16, 5);
+  }
+  simt_runtime::machine().major = 8;
+  round_nan();
   train_a_little(DType::f32);
   train_a_little(DType::bf16);
   ptx_runtime::use_plain_form();

@@ -6,11 +6,13 @@
 #include <cmath>
 #include <map>
 
+#include "simt/engine.h"
+
 namespace pastiche {
 
 Results run_row(const std::string& name, const OpCase& row, DType dtype, Fill fill, std::int64_t mark) {
   static std::map<std::string, std::unique_ptr<Backend>> backends;
-  auto& backend = backends[name];
+  auto& backend = backends[name + std::to_string(simt_runtime::machine().major)];
   if (!backend) {
     backend = make_backend(name);
     backend->poison_new_buffers(true);
@@ -97,11 +99,15 @@ std::vector<OpCase> tile_rows() {
   conv_row({1, 12, 11, 14}, 66);
   conv_row({1, 12, 11, 16}, 68);
   conv_row({2, 17, 16, 4}, 68);
+  conv_row({1, 9, 7, 40}, 72);  // on tensor cores
+  conv_row({2, 17, 16, 8}, 136);
   for (const bool ta : {false, true}) {
     for (const bool tb : {false, true}) {
       gemm_row(66, 66, 18, ta, tb);
       gemm_row(68, 68, 20, ta, tb);
       gemm_row(516, 68, 20, ta, tb);
+      gemm_row(72, 72, 40, ta, tb);  // on tensor cores
+      gemm_row(392, 264, 40, ta, tb);
     }
     gemm_row(68, 66, 20, ta, true);
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "op_cases.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/train.h"
 #include "simt/engine.h"
@@ -51,6 +52,25 @@ std::vector<std::byte> bytes_of(const GanTrainer& trainer) {
   SafetensorsFile file;
   trainer.save(file);
   return serialize_safetensors(file);
+}
+
+// bf16 products are the same on tensor cores and, where the GPU has none, by fmaf; the weights of the former are packed first.
+TEST(SimtBackend, TensorCoresWhereTheGpuHasThem) {
+  const MachineScope scope;
+  const auto run = [](int major) {
+    simt_runtime::machine().major = major;
+    const auto backend = make_backend("simt");
+    const Recording off(nullptr);
+    const auto make = [&](const Shape& shape, DType dtype) { return Var(make_random(*backend, shape, dtype, Fill::integers, 3)); };
+    const std::int64_t before = simt_runtime::kernels_run();
+    const Var y = conv2d(make({1, 6, 5, 16}, DType::bf16), make({24, 3, 3, 16}, DType::f32), {.pad = 1});
+    const std::vector<double> values = host_values(y.value());
+    return std::pair{values, simt_runtime::kernels_run() - before};
+  };
+  const auto [old_values, old_kernels] = run(7);
+  const auto [values, kernels] = run(8);
+  EXPECT_EQ(values, old_values);
+  EXPECT_EQ(kernels, old_kernels + 1);
 }
 
 // The trainer records its second step and replays it from then on; steps on given tensors are never recorded.

@@ -58,6 +58,9 @@ INSTANTIATE_TEST_SUITE_P(
         Seeded{"barrier", Fault::shared_race, "of the shared tile (1024 bytes): thread (", false},
         Seeded{"second_barrier", Fault::shared_race, "thread (255,0,0) touched it at", false},
         Seeded{"warp_barrier", Fault::shared_race, "touched it at", false},
+        Seeded{"async_wait", Fault::shared_race, "reads 4 bytes from byte", false},
+        Seeded{"async_barrier", Fault::shared_race, "with no order between the two", false},
+        Seeded{"async_reuse", Fault::shared_race, "with no order between the two", false},
         Seeded{"unwritten_shared", Fault::unwritten_shared, "thread (0,0,0) at", false},
         Seeded{"static_overrun", Fault::shared_overrun, "thread (255,0,0) at", true},
         Seeded{"dynamic_overrun", Fault::shared_overrun, "byte 1024 of the dynamic shared memory (1024 bytes)", true},
@@ -74,6 +77,37 @@ INSTANTIATE_TEST_SUITE_P(
         Seeded{"absent_lane", Fault::stuck, "0xffffffff", true},
         Seeded{"caller_mask", Fault::stuck, "the mask does not hold the calling lane (0x0000ffff)", true}),
     [](const auto& test) { return std::string(test.param.name); });
+
+// ---- fragments -------------------------------------------------------------------------------------------------------
+
+class SimtFragments : public ::testing::TestWithParam<std::string> {};
+
+// Block i multiplies an A whose only element other than 0 is a 1, its i-th, with a B that has all values: a row of the result is a
+// row of B, and all others are zero.
+TEST_P(SimtFragments, OneHot) {
+  clear_reports();
+  const bool tf32 = GetParam() == "tf32";
+  const int depth = tf32 ? 8 : 16, columns = tf32 ? 8 : 16;
+  const std::vector<float> y = pastiche::simt_seeded::run_fragments(GetParam());
+  ASSERT_EQ(y.size(), static_cast<std::size_t>(16 * depth * 16 * columns));
+  for (int hot = 0; hot < 16 * depth; ++hot) {
+    for (int m = 0; m < 16; ++m) {
+      for (int n = 0; n < columns; ++n) {
+        const float expected = m == hot / depth ? static_cast<float>(hot % depth * columns + n + 1) : 0;
+        ASSERT_EQ(y[static_cast<std::size_t>((hot * 16 + m) * columns + n)], expected)
+            << "A(" << hot / depth << "," << hot % depth << "), result (" << m << "," << n << ")";
+      }
+    }
+  }
+  EXPECT_EQ(report_count(), 0) << all_texts();
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SimtFragments, ::testing::Values("along along", "along across", "across along", "across across", "tf32"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           std::replace(name.begin(), name.end(), ' ', '_');
+                           return name;
+                         });
 
 // ---- counters --------------------------------------------------------------------------------------------------------
 

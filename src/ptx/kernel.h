@@ -33,9 +33,9 @@ struct Place {
   Change change;
 };
 
-// Barriers, waits and fragments are few, and each of them matters.
+// Barriers and waits are few, and each of them matters.
 constexpr bool is_rare(Change change) {
-  return change == Change::no_barrier || change == Change::early_wait || change == Change::swapped_fragments;
+  return change == Change::no_barrier || change == Change::early_wait;
 }
 
 // Of the checked form: whether the instruction of this number can be changed, which costs a comparison wherever it runs

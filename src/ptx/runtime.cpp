@@ -32,11 +32,6 @@ std::string line_of(const void* address) {
 
 }  // namespace
 
-std::byte* exchange_room(std::uint32_t warp, std::uint32_t turn) {
-  thread_local std::vector<std::byte> room(32 * 2 * 32 * 32);
-  return room.data() + (warp * 2 + turn) * 32 * 32;
-}
-
 const char* change_name(Change change) {
   switch (change) {
     case Change::none: return "none";

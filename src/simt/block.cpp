@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "simt/symbols.h"
+#include "simt/warp.h"
 
 namespace pastiche::simt_runtime {
 
@@ -28,6 +29,7 @@ const char* text(Wait wait) {
     case Wait::shuffle: return "a shuffle";
     case Wait::vote: return "a vote";
     case Wait::warp_barrier: return "__syncwarp";
+    case Wait::matrix: return "ldmatrix or mma";
   }
   return "";
 }
@@ -52,6 +54,30 @@ int wait_for_block(int predicate, const void* site) { return running->wait_for_b
 
 std::uint64_t wait_for_warp(Wait kind, unsigned mask, std::uint64_t value, int from, const void* site) {
   return running->wait_for_warp(kind, mask, value, from, site);
+}
+
+const void* show_lanes(const void* mine, std::size_t bytes, const void* site) { return running->show_lanes(mine, bytes, site); }
+
+void begin_copy(void* to, const void* from, unsigned bytes, unsigned bytes_of_source, const void* site) {
+  running->begin_copy(to, from, bytes, bytes_of_source, site);
+}
+void close_copies() { running->close_copies(); }
+void finish_copies(unsigned others) { running->finish_copies(others); }
+
+void simt_copy_async(void* to, const void* from, unsigned bytes_of_source) {
+  running->begin_copy(to, from, 16, bytes_of_source, __builtin_return_address(0));
+}
+void simt_copy_async_commit() { running->close_copies(); }
+void simt_copy_async_wait(unsigned others) { running->finish_copies(others); }
+void simt_ldmatrix_x4(std::uint32_t (&to)[4], const void* row) { load_matrices<4, false>(to, row, __builtin_return_address(0)); }
+void simt_ldmatrix_x4_trans(std::uint32_t (&to)[4], const void* row) { load_matrices<4, true>(to, row, __builtin_return_address(0)); }
+void simt_mma_bf16(float (&sums)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
+  const auto element = [](std::uint32_t word, unsigned i) { return std::bit_cast<float>(i == 0 ? word << 16 : word & 0xffff0000u); };
+  multiply_matrices<16, 2>(a, {b0, b1}, sums, element, __builtin_return_address(0));
+}
+void simt_mma_tf32(float (&sums)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
+  const auto element = [](std::uint32_t word, unsigned) { return std::bit_cast<float>(word & ~0x1fffu); };
+  multiply_matrices<8, 1>(a, {b0, b1}, sums, element, __builtin_return_address(0));
 }
 
 void give_up(const char* why, const void* site) { running->give_up(why, site); }
@@ -160,12 +186,15 @@ void Block::run_threads() {
     fiber.stack = stack;
     fiber.wait = Wait::none;
     fiber.ended = false;
+    fiber.turn = fiber.groups = 0;
     if (++next_index_.x == launch_->block.x) {
       next_index_.x = 0;
       if (++next_index_.y == launch_->block.y) next_index_.y = 0, ++next_index_.z;
     }
     current_ = &fiber;
     launch_->call(launch_->arguments.get());
+    close_copies();
+    finish_copies(0);  // as the hardware does
     fiber.ended = true;
     ++ended_;
     warps_[fiber.number / 32].present &= ~(1u << fiber.number % 32);
@@ -260,6 +289,38 @@ std::uint64_t Block::wait_for_warp(Wait kind, unsigned mask, std::uint64_t value
     if (launch_->observer != nullptr) launch_->observer->warp_met(first / 32, mask, warp.present, kind == Wait::warp_barrier);
   }
   return warp.lane[lane].result;
+}
+
+const void* Block::show_lanes(const void* mine, std::size_t bytes, const void* site) {
+  Fiber& fiber = *current_;
+  const unsigned lane = fiber.number % 32;
+  auto& room = warps_[fiber.number / 32].shown[fiber.turn ^= 1];
+  std::memcpy(room.data() + lane * bytes, mine, bytes);
+  wait_for_warp(Wait::matrix, ~0u, 0, static_cast<int>(lane), site);
+  return room.data();
+}
+
+// ---- copies that go on beside the thread -----------------------------------------------------------------------------
+
+void Block::begin_copy(void* to, const void* from, unsigned bytes, unsigned bytes_of_source, const void* site) {
+  report_access(to, bytes, Access::begun_write, site);
+  std::memset(to, 0xff, bytes);  // NaN
+  current_->copies.push_back({to, from, bytes, bytes_of_source, current_->groups, site});
+}
+
+// A copy is made only where the thread waits for it.
+void Block::finish_copies(unsigned others) {
+  std::vector<Copy>& copies = current_->copies;
+  std::size_t done = 0;
+  for (; done < copies.size() && copies[done].group + others < current_->groups; ++done) {
+    const Copy& copy = copies[done];
+    if (reinterpret_cast<std::uintptr_t>(copy.from) % copy.bytes != 0) report_access(copy.from, copy.bytes, Access::read, copy.site);  // which is a fault
+    if (copy.bytes_of_source > 0) report_access(copy.from, copy.bytes_of_source, Access::unaligned_read, copy.site);
+    report_access(copy.to, copy.bytes, Access::write, copy.site);
+    std::memcpy(copy.to, copy.from, copy.bytes_of_source);
+    std::memset(static_cast<std::byte*>(copy.to) + copy.bytes_of_source, 0, copy.bytes - copy.bytes_of_source);
+  }
+  copies.erase(copies.begin(), copies.begin() + static_cast<std::ptrdiff_t>(done));
 }
 
 // ---- what went wrong -------------------------------------------------------------------------------------------------

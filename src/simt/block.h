@@ -21,6 +21,10 @@ class Block {
   // Called from the fibers.
   int wait_for_block(int predicate, const void* site);
   std::uint64_t wait_for_warp(Wait, unsigned mask, std::uint64_t value, int from, const void* site);
+  const void* show_lanes(const void* mine, std::size_t bytes, const void* site);
+  void begin_copy(void* to, const void* from, unsigned bytes, unsigned bytes_of_source, const void* site);
+  void close_copies() { ++current_->groups; }
+  void finish_copies(unsigned others);
   [[noreturn]] void stop();  // gives up the block
   [[noreturn]] void give_up(const char* why, const void* site);
   int lane() const { return static_cast<int>(current_->number % 32); }
@@ -31,6 +35,12 @@ class Block {
   const Stack& stack() const { return *current_->stack; }
 
  private:
+  struct Copy {
+    void* to;
+    const void* from;
+    unsigned bytes, bytes_of_source, group;
+    const void* site;
+  };
   struct Fiber {
     Context context;
     Stack* stack;
@@ -40,6 +50,9 @@ class Block {
     Wait wait;
     bool ended;
     const void* site;  // of its last barrier or collective
+    unsigned turn;     // of the two that show_lanes takes
+    unsigned groups;   // of copies that were closed
+    std::vector<Copy> copies;  // that go on
   };
   struct Warp {
     unsigned present = 0;  // lanes that exist and have not ended
@@ -51,6 +64,7 @@ class Block {
       std::uint64_t value, result;
     };
     std::array<Lane, 32> lane;
+    alignas(16) std::array<std::array<std::byte, 32 * 32>, 2> shown;
   };
   // What a fiber found wrong; the text is made later, on a larger stack.
   struct Mistake {

@@ -40,7 +40,7 @@ extern constinit thread_local uint3 blockDim, gridDim;
 constexpr int warpSize = 32;
 
 // What the inline functions below stand on (block.cpp). Every call suspends the fiber until the others have come.
-enum class Wait : std::uint8_t { none, barrier, shuffle, vote, warp_barrier };
+enum class Wait : std::uint8_t { none, barrier, shuffle, vote, warp_barrier, matrix };
 int wait_for_block(int predicate);                                                            // how many threads said true
 std::uint64_t wait_for_warp(Wait, unsigned mask, std::uint64_t value, int from);  // lane from's value, or the votes
 int lane_index();
@@ -48,6 +48,14 @@ unsigned present_lanes();
 void* simt_dynamic_shared();
 void watched_load(void* to, const void* from, std::size_t bytes);  // tell the checker
 void watched_store(void* to, const void* from, std::size_t bytes);
+// Instructions of sm_80 (warp.h), as kernels/mma.cuh has them.
+void simt_copy_async(void* to, const void* from, unsigned bytes_of_source);  // 16 bytes
+void simt_copy_async_commit();
+void simt_copy_async_wait(unsigned others);
+void simt_ldmatrix_x4(std::uint32_t (&to)[4], const void* row);
+void simt_ldmatrix_x4_trans(std::uint32_t (&to)[4], const void* row);
+void simt_mma_bf16(float (&sums)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1);  // 16 x 8 x 16
+void simt_mma_tf32(float (&sums)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1);  // 16 x 8 x 8
 
 // The checked form of a template must not be merged with the plain one.
 #ifdef PASTICHE_SIMT_CHECKED

@@ -9,7 +9,8 @@
 
 namespace pastiche::simt_runtime {
 
-enum class Access : std::uint8_t { read, write, unaligned_read, unaligned_write, atomic };
+// begun_write: of a copy that goes on beside the thread until a write to the same place, by the same thread.
+enum class Access : std::uint8_t { read, write, unaligned_read, unaligned_write, atomic, begun_write };
 class Observer;
 
 // From a kernel in the checked form: what it is about to touch. Anywhere else it does nothing.

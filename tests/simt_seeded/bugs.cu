@@ -4,6 +4,7 @@
 
 #include "device.cuh"
 #include "launch.cuh"
+#include "mma.cuh"
 #include "seeded.h"
 #include "simt/engine.h"
 
@@ -47,6 +48,52 @@ template <bool Bug> __global__ __launch_bounds__(warp_size) void warp_barrier_ke
     __syncwarp();
   }
   y[lane] = tile[warp_size - 1 - lane];
+}
+
+// A copy that goes on beside the thread: one too few of the groups is waited for.
+template <bool Bug> __global__ __launch_bounds__(warp_size) void async_wait_kernel(float* y, const float* x) {
+  __shared__ __align__(16) float tile[2][4 * warp_size];
+  const int lane = threadIdx.x;
+#ifdef PASTICHE_MMA
+  for (int group = 0; group < 2; ++group) {
+    copy_async(shared_address(&tile[group][4 * lane]), x + (group * warp_size + lane) * 4, true);
+    copy_async_commit();
+  }
+  copy_async_wait<Bug ? 1 : 0>();
+#endif
+  y[lane] = tile[0][4 * lane] + tile[1][4 * lane];
+}
+
+constexpr int copy_threads = 128;
+
+// What a thread waited for, others see only after a barrier.
+template <bool Bug> __global__ __launch_bounds__(copy_threads) void async_barrier_kernel(float* y, const float* x) {
+  __shared__ __align__(16) float tile[4 * copy_threads];
+  const int t = threadIdx.x;
+#ifdef PASTICHE_MMA
+  copy_async(shared_address(&tile[4 * t]), x + 4 * t, true);
+  copy_async_commit();
+  copy_async_wait<0>();
+#endif
+  if constexpr (!Bug) __syncthreads();
+  y[t] = tile[4 * (copy_threads - 1 - t)];
+}
+
+// A copy into what others still read, though it is waited for only after the barrier.
+template <bool Bug> __global__ __launch_bounds__(copy_threads) void async_reuse_kernel(float* y, const float* x) {
+  __shared__ __align__(16) float tile[4 * copy_threads];
+  const int t = threadIdx.x;
+  for (int i = 0; i < 4; ++i) tile[i * copy_threads + t] = 0;
+  __syncthreads();
+  float sum = tile[4 * (copy_threads - 1 - t)];
+  if constexpr (!Bug) __syncthreads();
+#ifdef PASTICHE_MMA
+  copy_async(shared_address(&tile[4 * t]), x + 4 * t, true);
+  copy_async_commit();
+  __syncthreads();
+  copy_async_wait<0>();
+#endif
+  y[t] = sum + tile[4 * t];
 }
 
 template <bool Bug> __global__ __launch_bounds__(threads) void unwritten_shared_kernel(float* y, const float* x, int n) {
@@ -176,6 +223,9 @@ template <bool Bug> cudaError_t run_kernel(const std::string& name) {
   if (name == "barrier") return launch(barrier_kernel<Bug>, {.stream = nullptr, .blocks = 3, .threads = threads}, y, x);
   if (name == "second_barrier") return launch(second_barrier_kernel<Bug>, one, y, x);
   if (name == "warp_barrier") return launch(warp_barrier_kernel<Bug>, warp, y, x);
+  if (name == "async_wait") return launch(async_wait_kernel<Bug>, warp, y, x);
+  if (name == "async_barrier") return launch(async_barrier_kernel<Bug>, {.stream = nullptr, .blocks = 1, .threads = copy_threads}, y, x);
+  if (name == "async_reuse") return launch(async_reuse_kernel<Bug>, {.stream = nullptr, .blocks = 1, .threads = copy_threads}, y, x);
   if (name == "unwritten_shared") return launch(unwritten_shared_kernel<Bug>, one, y, x, 200);
   if (name == "static_overrun") return launch(static_overrun_kernel<Bug>, one, y, x);
   if (name == "dynamic_overrun") return launch(dynamic_overrun_kernel<Bug>, dynamic, y, x);

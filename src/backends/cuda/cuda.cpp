@@ -42,6 +42,7 @@ CudaBackend::CudaBackend(int device) {
   PASTICHE_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
   device_name_ = fmt::format("{}, sm_{}{}", properties.name, properties.major, properties.minor);
   multiprocessors_ = properties.multiProcessorCount;
+  compute_capability_ = properties.major * 10 + properties.minor;
   PASTICHE_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   PASTICHE_CUDA_CHECK(cudaStreamCreateWithFlags(&copy_stream_, cudaStreamNonBlocking));
   for (Staging& staging : staging_) PASTICHE_CUDA_CHECK(cudaEventCreateWithFlags(&staging.copied, cudaEventDisableTiming));

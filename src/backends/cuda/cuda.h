@@ -43,6 +43,7 @@ class CudaBackend : public Backend {
 
   cudaStream_t stream() const { return stream_; }
   int multiprocessors() const { return multiprocessors_; }  // of the GPU: how many blocks fill it
+  int compute_capability() const { return compute_capability_; }  // 80: sm_80
 
  protected:
   void* system_allocate(std::size_t bytes) override;
@@ -61,7 +62,7 @@ class CudaBackend : public Backend {
     cudaEvent_t copied = nullptr;
   };
 
-  int multiprocessors_ = 0;
+  int multiprocessors_ = 0, compute_capability_ = 0;
   std::string device_name_;  // with its architecture
   cudaStream_t stream_ = nullptr, copy_stream_ = nullptr;
   Staging staging_[2];

@@ -685,16 +685,16 @@ class Emitter {
 
   // ---- tensor cores and asynchronous copies (warp.h) -----------------------------------------------------------------
   void asynchronous_copy() {
-    if (words_->take("commit_group")) return line("copies.commit();");
-    if (words_->take("wait_all")) return line("copies.wait(0, true);");
+    if (words_->take("commit_group")) return line("close_copies();");
+    if (words_->take("wait_all")) return line("close_copies(), finish_copies(0);");
     if (words_->take("wait_group")) {
-      return line(fmt::format("copies.wait({} + ({} ? 1 : 0), false);", read(0, u32), changed("early_wait")));
+      return line(fmt::format("finish_copies({} + ({} ? 1 : 0));", read(0, u32), changed("early_wait")));
     }
     const string where = words_->take_one_of({"shared", "shared::cta"});
     ignore_caching();
     if (where.empty() || !words_->take("global") || operands() < 3) wrong("this form is not known");
     const string size = read(2, u32);
-    line(fmt::format("copies.add({}, {}, {}, {}, {});", at(operand(0), "shared", 4), at(operand(1), "global", 0), size, operands() > 3 ? read(3, u32) : size, place()));
+    line(fmt::format("begin_copy({}, {}, {}, {}, {});", at(operand(0), "shared", 4), at(operand(1), "global", 0), size, operands() > 3 ? read(3, u32) : size, place()));
   }
   void load_matrix() {
     words_->ignore({"sync", "aligned", "m8n8"});
@@ -702,7 +702,7 @@ class Emitter {
     const string count = words_->take_one_of({"x1", "x2", "x4"});
     const string where = space();
     words_->type();
-    line(fmt::format("{{ u32 got[{}]; load_matrices<{}, {}>(thread, got, {}, exchange, {});", count[1], count[1], transposed, read_shared_address(operand(1), where), place()));
+    line(fmt::format("{{ u32 got[{}]; load_matrices<{}, {}>(thread, got, {}, {});", count[1], count[1], transposed, read_shared_address(operand(1), where), place()));
     const std::vector<Operand> to = operand(0).kind == Operand::Kind::list ? operand(0).parts : std::vector<Operand>{operand(0)};
     for (std::size_t i = 0; i < to.size(); ++i) write(to[i], u32, fmt::format("got[{}]", i));
     line("}");
@@ -723,7 +723,7 @@ class Emitter {
     const Type sums = d == "f32" ? f32 : u32;
     const std::vector<string> fa = list(1, u32), fb = list(2, u32), fc = list(3, sums);
     line(fmt::format("{{ const u32 a[] = {{{}}}, b[] = {{{}}}; {} c[] = {{{}}};", fmt::join(fa, ", "), fmt::join(fb, ", "), sums.cpp(), fmt::join(fc, ", ")));
-    line(fmt::format("multiply_matrices<Element::{}, {}>(a, b, c, {}, exchange, {});", a, shape.substr(shape.find('k') + 1), changed("swapped_fragments"), place()));
+    line(fmt::format("multiply_matrices<Element::{}, {}>(a, b, c, {}, {});", a, shape.substr(shape.find('k') + 1), changed("swapped_fragments"), place()));
     for (std::size_t i = 0; i < fc.size(); ++i) write(operand(0).parts.at(i), sums, fmt::format("c[{}]", i));
     line("}");
   }
@@ -826,7 +826,6 @@ void Emitter::statement(const Instruction& i) {
 
 void Emitter::run(string& place_table, string& code) {
   bool begins = true;  // a run of instructions that all run if the first does
-  bool uses_copies = false, uses_exchange = false;
   int left = 0;  // of the stores that are one
   for (const Instruction& i : function_.body) {
     merged_ = left > 0;
@@ -848,8 +847,6 @@ void Emitter::run(string& place_table, string& code) {
     statement(i);
     if (!i.guard.empty()) line("}");
     if (jumps) begins = true;
-    uses_copies |= i.opcode.starts_with("cp.async");
-    uses_exchange |= i.opcode.starts_with("mma") || i.opcode.starts_with("ldmatrix");
     place_table += fmt::format("{{{},{},{},Change::{}}},{}", i.line, i.location, counters_ - 1, change_, places_ % 8 == 7 ? "\n" : "");
     ++places_;
   }
@@ -863,8 +860,6 @@ void Emitter::run(string& place_table, string& code) {
   for (const Variable& v : function_.variables) {
     if (v.space != "shared") declarations += fmt::format("  alignas({}) u8 {}[{}];\n", std::max<std::int64_t>(v.align, 8), identifier(v.name), v.bytes);
   }
-  if (uses_copies) declarations += "  Copies copies;\n";
-  if (uses_exchange) declarations += "  Exchange exchange;\n";
   code += declarations + code_;
 }
 

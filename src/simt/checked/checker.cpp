@@ -66,7 +66,7 @@ class Checker final : public Observer {
 
   Place locate(std::uintptr_t address);
   bool inside(const Touch&) const;
-  void check_cells(const Touch&, bool atomic);
+  void check_cells(const Touch&, Access);
   void find(Fault, const Touch&, const Moment& other = {});
   std::string describe(const Finding&) const;
   std::string describe(const Touch&) const;
@@ -195,8 +195,8 @@ bool Checker::access(const void* at, std::size_t bytes, Access access, const voi
     find(Fault::misaligned, touch);
     return false;
   }
-  check_cells(touch, access == Access::atomic);
-  if (access != Access::atomic) counting_.access(running_thread(), address, bytes, !global, site);
+  check_cells(touch, access);
+  if (access != Access::atomic && access != Access::begun_write) counting_.access(running_thread(), address, bytes, !global, site);
   return true;
 }
 
@@ -251,7 +251,7 @@ Place Checker::local_at(std::uintptr_t offset) const {
   return {Place::Kind::static_shared, 0, nullptr, foreign ? nullptr : variable};
 }
 
-void Checker::check_cells(const Touch& touch, bool atomic) {
+void Checker::check_cells(const Touch& touch, Access access) {
   const Place& place = touch.place;
   const bool global = place.kind == Place::Kind::global;
   Cell* cells = place.kind == Place::Kind::dynamic_shared ? dynamic_cells_.get() + launch_->static_shared
@@ -263,7 +263,7 @@ void Checker::check_cells(const Touch& touch, bool atomic) {
   }
   const std::uint32_t since = global ? clocks_.launch() : clocks_.block();
   const auto site = static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(touch.site) - image_begin_);
-  const Moment now = clocks_.now(running_thread(), site, atomic);
+  const Moment now = clocks_.now(running_thread(), site, access == Access::atomic);
   Moment conflict;
   bool unwritten = false;
   for (std::size_t i = 0; i < touch.bytes; ++i) {
@@ -271,6 +271,7 @@ void Checker::check_cells(const Touch& touch, bool atomic) {
     if (!touch.write) unwritten |= global ? cell.write.epoch == 0 : !clocks_.this_block(cell.write);
     const Moment other = touch.write ? clocks_.write(cell, now, since) : clocks_.read(cell, now, since);
     if (other.epoch != 0) conflict = other;
+    if (access == Access::begun_write) cell.write.epoch = Moment::going_on;
   }
   if (conflict.epoch != 0)
     find(!global ? Fault::shared_race : clocks_.this_block(conflict) ? Fault::race : Fault::block_race, touch, conflict);

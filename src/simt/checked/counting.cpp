@@ -27,7 +27,7 @@ void Counting::join(unsigned warp) {
   }
   const auto same_path = [](const std::vector<Touch>* a, const std::vector<Touch>* b) {
     return std::equal(a->begin(), a->end(), b->begin(), b->end(),
-                      [](const Touch& x, const Touch& y) { return x.site == y.site; });
+                      [](const Touch& x, const Touch& y) { return x.site == y.site && x.shared == y.shared; });
   };
   std::vector<Touch> request;
   if (std::all_of(active.begin(), active.end(), [&](const auto* lane) { return same_path(lane, active.front()); })) {
@@ -37,17 +37,19 @@ void Counting::join(unsigned warp) {
       count(request);
     }
   } else {
-    std::unordered_map<const void*, std::vector<std::vector<Touch>>> requests;
+    using Instruction = std::pair<const void*, bool>;  // a copy reads one memory and writes the other
+    std::map<Instruction, std::vector<std::vector<Touch>>> requests;
     for (const auto* lane : active) {
-      std::unordered_map<const void*, std::size_t> times;
+      std::map<Instruction, std::size_t> times;
       for (const Touch& touch : *lane) {
-        auto& at_site = requests[touch.site];
-        const std::size_t time = times[touch.site]++;
+        const Instruction instruction(touch.site, touch.shared);
+        auto& at_site = requests[instruction];
+        const std::size_t time = times[instruction]++;
         if (time == at_site.size()) at_site.emplace_back();
         at_site[time].push_back(touch);
       }
     }
-    for (auto& [site, at_site] : requests) {
+    for (auto& [instruction, at_site] : requests) {
       for (auto& each : at_site) count(each);
     }
   }

@@ -12,6 +12,7 @@ namespace pastiche::simt_runtime {
 // The time of an access. Epochs count the barriers of all blocks that ran, one after the other, so an epoch also tells block and
 // launch; within an epoch, lanes of a warp count their __syncwarp.
 struct Moment {
+  static constexpr std::uint32_t going_on = UINT32_MAX;  // the epoch of what has not ended: in order with nothing
   std::uint32_t epoch = 0;  // 0: never
   std::uint32_t clock = 0;
   std::uint32_t site = 0;   // address in the program's image
@@ -99,7 +100,8 @@ inline Moment Clocks::write(Cell& cell, const Moment& now, std::uint32_t since) 
   const bool other_readers = (cell.many_blocks && cell.read.epoch >= since) || (cell.many_warps && cell.read.epoch == now.epoch);
   if (other_readers || !in_order(cell.read, cell.readers, now, since)) conflict = cell.read;
   const bool both_atomic = now.atomic != 0 && cell.write.atomic != 0;
-  if (!both_atomic && !in_order(cell.write, 1u << cell.write.thread % 32, now, since)) conflict = cell.write;
+  const bool ends = cell.write.epoch == Moment::going_on && cell.write.thread == now.thread;
+  if (!both_atomic && !ends && !in_order(cell.write, 1u << cell.write.thread % 32, now, since)) conflict = cell.write;
   cell.write = now;
   return conflict;
 }

@@ -1,0 +1,155 @@
+// The gathering of conv.cu on tensor cores: y[pixel, k] = the sum over taps t and channels c of x[pixel + t, c] w[k, t, c], x and w in
+// bf16. The reduction goes tap by tap, the channels of each filled up with zeros to whole slices. Which taps a pixel sees stands in
+// bits, made once: what remains to be asked for a chunk is one operation.
+// Policy: sums in f32; their order follows from the weights' shape. Weights are folded in f32 and rounded once.
+#include <algorithm>
+
+#include "conv_mma.cuh"
+#include "mma_tile.cuh"
+
+namespace pastiche::PASTICHE_TARGET {
+namespace {
+
+// A tap sees line `top + i` and column `left + j` of x, from where its window stands: bits i and 16 + j. The other two are never inside.
+constexpr std::uint32_t nothing = 1u << window_extent;
+
+struct MmaTap {
+  int offset;  // in bytes of x, from where the window stands
+  std::uint32_t bits;
+};
+
+struct MmaGather : GatherShape {
+  const BFloat16 *x, *w;
+  BFloat16* y;
+  int tops[max_classes], lefts[max_classes];
+  // Of a class, and two that see nothing, for the slices that are on their way when it ends.
+  MmaTap taps[max_taps + 2 * max_classes];
+};
+
+// The left operand: a line is what a pixel of the result sees of x. Lines past the last repeat it.
+template <int Extent> class MmaWindows {
+ public:
+  static constexpr bool along_k = true;
+  using Slice = MmaSlice<Extent, true>;
+
+  __device__ MmaWindows(const MmaGather& p, int index, int first_pixel) : p_(p), tap_(p.classes[index].first_tap) {
+    const PixelClass& pixels = p.classes[index];
+    const int picture = static_cast<int>(pixels.picture(static_cast<std::uint32_t>(first_pixel)));
+    from_ = reinterpret_cast<const char*>(p.x + std::int64_t{picture} * p.from.n * p.x_channels);
+    PASTICHE_UNROLL
+    for (int i = 0; i < Slice::copies; ++i) {
+      const PixelIndex at(min(first_pixel + Slice::line(i), pixels.pixels - 1), pixels);
+      const int h = at.h * p.stride, w = at.w * p.stride;
+      const int pixel = (at.n - picture) * p.from.n + h * p.from.h + w * p.from.w;
+      offset_[i] = static_cast<std::uint32_t>(pixel * p.x_channels * 2 + Slice::chunk() * chunk_bytes);
+      outside_[i] = ~(bits_inside(h + p.tops[index], p.height) | bits_inside(w + p.lefts[index], p.width) << 16);
+    }
+  }
+  __device__ void copy(SharedAddress to) {
+    const MmaTap tap = p_.taps[tap_];
+    const std::uint32_t bits = channel_ + Slice::chunk() * chunk_elements < p_.x_channels ? tap.bits : nothing;
+    const char* const from = from_ + (tap.offset + channel_ * 2);
+    PASTICHE_UNROLL
+    for (int i = 0; i < Slice::copies; ++i) copy_async(to + i * copy_step, from + offset_[i], (outside_[i] & bits) == 0);
+    channel_ += mma_depth;
+    if (channel_ >= p_.x_channels) {
+      channel_ = 0;
+      ++tap_;
+    }
+  }
+
+ private:
+  const MmaGather& p_;
+  const char* from_;
+  std::uint32_t offset_[Slice::copies], outside_[Slice::copies];
+  int tap_, channel_ = 0;
+};
+
+template <class Block>
+__global__ __launch_bounds__(Block::threads, Block::blocks) void conv_mma_kernel(const __grid_constant__ MmaGather p) {
+#ifdef PASTICHE_MMA
+  const PixelClass& pixels = p.classes[blockIdx.y];
+  const int tiles = (p.columns + Block::n - 1) / Block::n, row = static_cast<int>(blockIdx.x) / tiles;
+  const int m0 = row * Block::m, n0 = (static_cast<int>(blockIdx.x) - row * tiles) * Block::n;
+  if (m0 >= pixels.pixels) return;
+  const int depth = pixels.taps * ((p.x_channels + mma_depth - 1) / mma_depth) * mma_depth;
+  MmaWindows<Block::m> a(p, static_cast<int>(blockIdx.y), m0);
+  MmaAlongK<Block::n> b(p.w + (std::int64_t{n0} * p.line_w + pixels.weights), p.line_w * 2, p.columns - n0, depth);
+  Block tile;
+  tile.sum(a, b, depth / mma_depth);
+  tile.each_four([&](int m, int n, const Vector<float, 4>& four) {
+    if (m0 + m >= pixels.pixels) return;
+    store_four(p.y + (std::int64_t{p.place(pixels, m0 + m)} * p.y_channels + n0 + n), four, p.columns - n0 - n, true);
+  });
+#endif
+}
+
+// ---- host side -------------------------------------------------------------------------------------------------------
+struct Window {
+  int top, left, height, width;
+  explicit Window(std::span<const Tap> taps) : top(0), left(0), height(0), width(0) {
+    if (taps.empty()) return;
+    const auto [low_h, high_h] = std::minmax_element(taps.begin(), taps.end(), [](const Tap& a, const Tap& b) { return a.h < b.h; });
+    const auto [low_w, high_w] = std::minmax_element(taps.begin(), taps.end(), [](const Tap& a, const Tap& b) { return a.w < b.w; });
+    top = low_h->h;
+    left = low_w->w;
+    height = high_h->h - top + 1;
+    width = high_w->w - left + 1;
+  }
+};
+
+std::span<const Tap> taps_of(const Gather<BFloat16>& p, const PixelClass& c) {
+  return {p.taps + c.first_tap, static_cast<std::size_t>(c.taps)};
+}
+
+}  // namespace
+
+bool can_conv_mma(const CudaBackend& backend, const Gather<BFloat16>& p, int classes) {
+  if (backend.compute_capability() < 80 || p.groups != 1 || p.x_channels % 8 != 0 || p.y_channels % 8 != 0) return false;
+  return std::all_of(p.classes, p.classes + classes, [&](const PixelClass& c) {
+    const Window window(taps_of(p, c));
+    return window.height <= window_extent && window.width <= window_extent;
+  });
+}
+
+void conv_mma(CudaBackend& backend, const Gather<BFloat16>& gather, int classes, const Tensor& weights) {
+  MmaGather p{};
+  static_cast<GatherShape&>(p) = gather;
+  p.x = gather.x;
+  p.y = gather.y;
+  const Tensor packed = pack_weights(backend, weights, p.x_channels, mma_depth);
+  p.w = packed.data<BFloat16>();
+  const auto in_packed = [&](int place) {
+    return static_cast<int>(checked_index(place / p.x_channels * ceil_div(p.x_channels, mma_depth) * mma_depth, "weights"));
+  };
+  p.line_w = in_packed(p.line_w);
+  checked_index(std::int64_t{LargeMmaTile::n} * p.line_w * 2, "bytes of a tile's weights");
+  int taps = 0, most_pixels = 0;
+  for (int i = 0; i < classes; ++i) {
+    PixelClass& c = p.classes[i];
+    c.weights = in_packed(c.weights);
+    const Window window(taps_of(gather, c));
+    p.tops[i] = window.top;
+    p.lefts[i] = window.left;
+    const int first = taps;
+    for (const Tap& tap : taps_of(gather, c)) {
+      checked_index(std::abs(std::int64_t{tap.offset}) * p.x_channels * 2, "bytes of a window");
+      p.taps[taps++] = {.offset = tap.offset * p.x_channels * 2, .bits = 1u << (tap.h - window.top) | 1u << (16 + tap.w - window.left)};
+    }
+    for (int end = 0; end < 2; ++end) p.taps[taps++] = {.offset = 0, .bits = nothing};
+    c.first_tap = first;
+    checked_index((LargeMmaTile::m / c.picture.divisor + 2) * std::int64_t{p.from.n} * p.x_channels * 2, "bytes of a tile's pictures");
+    most_pixels = std::max(most_pixels, c.pixels);
+  }
+  const auto launch_tiles = [&]<class Block>(Block) {
+    const dim3 all(grid(ceil_div(most_pixels, Block::m) * ceil_div(p.columns, Block::n)).x, static_cast<unsigned>(classes));
+    PASTICHE_CUDA_CHECK(launch(conv_mma_kernel<Block>, {.stream = backend.stream(), .blocks = all, .threads = Block::threads,
+                                                        .shared = Block::shared_bytes}, p));
+  };
+  // The tiles give the same bits: the large one is taken where it is not half empty and gives every multiprocessor a block.
+  const std::int64_t large = ceil_div(most_pixels, LargeMmaTile::m) * ceil_div(p.columns, LargeMmaTile::n) * classes;
+  if (p.columns > SmallMmaTile::n && large >= backend.multiprocessors()) launch_tiles(LargeMmaTile{});
+  else launch_tiles(SmallMmaTile{});
+}
+
+}  // namespace pastiche::PASTICHE_TARGET

@@ -1,0 +1,215 @@
+#pragma once
+// What tile.cuh is, for tensor cores: a block computes a tile of M x N results,
+//   result[m][n] = the sum over k of A[m][k] B[k][n],
+// of bf16 operands, in slices of 32 k. Three slices are in shared memory: one is multiplied, the next is there, and the one after is on
+// its way, by cp.async. Fragments come by ldmatrix, half a slice ahead of the tensor cores. One barrier a slice.
+//
+// An operand is contiguous along k or across its lines; its loader brings chunks of 16 bytes as they lie in memory, and ldmatrix turns
+// them where they lie across. Chunks are permuted (slice layouts, below) so that neither copies nor ldmatrix meet in a bank.
+// Sums are in f32, 16 k at a time, ascending: their bits do not depend on the tile.
+#include "mma.cuh"
+#include "tile.cuh"
+
+namespace pastiche::PASTICHE_TARGET {
+
+constexpr int mma_depth = 32, mma_stages = 3, mma_threads = 128;
+constexpr int chunk_elements = 8, chunk_bytes = 16;
+constexpr int copy_step = mma_threads * chunk_bytes;  // in a slice, from one chunk of a thread to its next
+
+// Where an operand's chunks stand in its slice, Extent * 64 bytes, and which of them a thread copies: as many as `copies`.
+template <int Extent, bool along_k> struct MmaSlice;
+
+// A line is four chunks of k. Two lines share 128 bytes, so chunks change places every second line.
+template <int Extent> struct MmaSlice<Extent, true> {
+  static constexpr int bytes = Extent * mma_depth * 2, copies = bytes / copy_step;
+  __device__ static int at(int line, int chunk) { return line * 64 + (chunk ^ (line / 2 % 4)) * chunk_bytes; }
+  // Of this thread.
+  __device__ static int chunk() { return static_cast<int>(threadIdx.x) % 4; }
+  __device__ static int line(int copy) { return static_cast<int>(threadIdx.x) / 4 + copy * (mma_threads / 4); }
+  __device__ static int first() { return at(line(0), chunk()); }
+};
+
+// A line is Extent / 8 chunks at one k.
+template <int Extent> struct MmaSlice<Extent, false> {
+  static constexpr int bytes = Extent * mma_depth * 2, copies = bytes / copy_step, across = Extent / chunk_elements;
+  __device__ static int at(int k, int chunk) { return k * Extent * 2 + (chunk ^ (k % 8)) * chunk_bytes; }
+  __device__ static int chunk() { return static_cast<int>(threadIdx.x) % across; }
+  __device__ static int k(int copy) { return static_cast<int>(threadIdx.x) / across + copy * (mma_threads / across); }
+  __device__ static int first() { return at(k(0), chunk()); }
+};
+
+// ---- loaders of matrices ---------------------------------------------------------------------------------------------
+// A loader's copy(to) begins to copy this thread's chunks of a slice to to, to + copy_step, ..., and goes on to the next slice. What lies
+// past the end of the reduction it makes zeros.
+
+// The lines of a matrix that is contiguous along k; lines past the last repeat it.
+template <int Extent> class MmaAlongK {
+ public:
+  static constexpr bool along_k = true;
+  using Slice = MmaSlice<Extent, true>;
+  // from: k = 0 of the block's first line; line_bytes: from one line to the next; lines: how many there are from the first on; depth: how
+  // many k.
+  __device__ MmaAlongK(const BFloat16* from, int line_bytes, int lines, int depth)
+      : from_(reinterpret_cast<const char*>(from)), left_(depth - Slice::chunk() * chunk_elements) {
+    PASTICHE_UNROLL
+    for (int i = 0; i < Slice::copies; ++i) {
+      offset_[i] = static_cast<std::uint32_t>(min(Slice::line(i), lines - 1) * line_bytes + Slice::chunk() * chunk_bytes);
+    }
+  }
+  __device__ void copy(SharedAddress to) {
+    PASTICHE_UNROLL
+    for (int i = 0; i < Slice::copies; ++i) copy_async(to + i * copy_step, from_ + offset_[i], left_ > 0);
+    from_ += mma_depth * 2;
+    left_ -= mma_depth;
+  }
+
+ private:
+  const char* from_;
+  std::uint32_t offset_[Slice::copies];
+  int left_;
+};
+
+// Those of one that is contiguous across its lines; their number is a multiple of 8.
+template <int Extent> class MmaAcross {
+ public:
+  static constexpr bool along_k = false;
+  using Slice = MmaSlice<Extent, false>;
+  __device__ MmaAcross(const BFloat16* from, int k_bytes, int lines, int depth)
+      : from_(further(from + min(Slice::chunk() * chunk_elements, lines - chunk_elements), Slice::k(0), k_bytes)),
+        k_bytes_(k_bytes),
+        left_(depth - Slice::k(0)) {}
+  __device__ void copy(SharedAddress to) {
+    PASTICHE_UNROLL
+    for (int i = 0; i < Slice::copies; ++i) {
+      const int k = Slice::k(i) - Slice::k(0);
+      copy_async(to + i * copy_step, further(from_, k, k_bytes_), left_ > k);
+    }
+    from_ = further(from_, mma_depth, k_bytes_);
+    left_ -= mma_depth;
+  }
+
+ private:
+  const BFloat16* from_;
+  int k_bytes_, left_;
+};
+
+// ---- the tile --------------------------------------------------------------------------------------------------------
+// What a warp reads of an operand's slice, WarpExtent lines from `first` on, 16 lines and 16 k by one ldmatrix. The order of its four
+// matrices is that of the fragment's registers: of A, the lower lines come first, then the higher k; of B, the higher k, then the lines.
+template <int Extent, int WarpExtent, bool along_k, bool is_a> class MmaFragments {
+ public:
+  static constexpr int count = WarpExtent / 16;
+
+  __device__ MmaFragments(SharedAddress slice, int first) {
+    const int lane = static_cast<int>(threadIdx.x) % warp_size;
+    const int row = is_a == along_k ? lane % 16 : lane % 8 + lane / 16 * 8, chunk = is_a == along_k ? lane / 16 : lane / 8 % 2;
+    PASTICHE_UNROLL
+    for (int i = 0; i < addresses; ++i) {
+      at_[i] = slice + (along_k ? MmaSlice<Extent, true>::at(first + row, chunk + 2 * i)
+                                : MmaSlice<Extent, false>::at(row, first / chunk_elements + chunk + 2 * i));
+    }
+  }
+
+  // Of the slice in the stage, its k from 16 half on.
+  __device__ void load(std::uint32_t (&to)[count][4], int stage, int half) const {
+    PASTICHE_UNROLL
+    for (int i = 0; i < count; ++i) {
+      if constexpr (along_k) load_matrices(to[i], at_[half] + (stage + i * 16 * mma_depth * 2));
+      else load_matrices_transposed(to[i], at_[i] + (stage + half * 16 * Extent * 2));
+    }
+  }
+
+ private:
+  static constexpr int addresses = along_k ? 2 : count;  // others are a constant further
+  SharedAddress at_[addresses];
+};
+
+// Four warps, each WarpM x WarpN results.
+template <int M, int N, int WarpM, int WarpN, int Blocks> class MmaTile {
+ public:
+  static constexpr int m = M, n = N, threads = mma_threads;
+  static constexpr int blocks = Blocks;  // that fit a multiprocessor
+  static constexpr int stage_bytes = (M + N) * mma_depth * 2, shared_bytes = mma_stages * stage_bytes;
+  static_assert(M / WarpM * (N / WarpN) * warp_size == threads);
+
+  // Adds up `slices` slices.
+  template <class A, class B> __device__ void sum(A& a, B& b, int slices) {
+    const SharedAddress all = shared_address(dynamic_shared<char>());
+    const SharedAddress to_a = all + A::Slice::first(), to_b = all + A::Slice::bytes + B::Slice::first();
+    const MmaFragments<M, WarpM, A::along_k, true> from_a(all, warp_m());
+    const MmaFragments<N, WarpN, B::along_k, false> from_b(all + A::Slice::bytes, warp_n());
+    std::uint32_t left[2][WarpM / 16][4], right[2][WarpN / 16][4];
+    PASTICHE_UNROLL
+    for (int stage = 0; stage < mma_stages - 1; ++stage) {
+      a.copy(to_a + stage * stage_bytes);
+      b.copy(to_b + stage * stage_bytes);
+      copy_async_commit();
+    }
+    copy_async_wait<mma_stages - 2>();
+    __syncthreads();
+    int now = 0, next = (mma_stages - 1) * stage_bytes;  // the stages that are multiplied, and to fill
+    from_a.load(left[0], now, 0);
+    from_b.load(right[0], now, 0);
+    PASTICHE_NO_UNROLL
+    for (int slice = 0; slice < slices; ++slice) {
+      from_a.load(left[1], now, 1);
+      from_b.load(right[1], now, 1);
+      a.copy(to_a + next);
+      b.copy(to_b + next);
+      copy_async_commit();
+      multiply(left[0], right[0]);
+      next = now;
+      now = now == (mma_stages - 1) * stage_bytes ? 0 : now + stage_bytes;
+      copy_async_wait<mma_stages - 2>();
+      __syncthreads();
+      from_a.load(left[0], now, 0);
+      from_b.load(right[0], now, 0);
+      multiply(left[1], right[1]);
+    }
+    copy_async_wait<0>();
+  }
+
+  // Calls write(m, n, four) for each four results that this thread has beside one another: m, n .. n + 3 of the tile. mma leaves it pairs
+  // of two neighbouring products: the lanes of a pair swap, and the even one has four of the left, the odd one of the right.
+  template <class F> __device__ void each_four(F write) const {
+    const int lane = static_cast<int>(threadIdx.x) % warp_size;
+    const bool odd = lane % 2 != 0;
+    PASTICHE_UNROLL
+    for (int i = 0; i < WarpM / 16; ++i) {
+      PASTICHE_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        PASTICHE_UNROLL
+        for (int j = 0; j < WarpN / 16; ++j) {
+          Vector<float, 4> four;
+          PASTICHE_UNROLL
+          for (int e = 0; e < 2; ++e) {
+            const float left = sums_[i][2 * j][2 * half + e], right = sums_[i][2 * j + 1][2 * half + e];
+            const float got = __shfl_xor_sync(all_lanes, odd ? left : right, 1);
+            four.at[e] = odd ? got : left;
+            four.at[2 + e] = odd ? right : got;
+          }
+          write(warp_m() + i * 16 + half * 8 + lane / 4, warp_n() + j * 16 + lane % 2 * 8 + lane % 4 / 2 * 4, four);
+        }
+      }
+    }
+  }
+
+ private:
+  __device__ static int warp_m() { return static_cast<int>(threadIdx.x) / warp_size / (N / WarpN) * WarpM; }
+  __device__ static int warp_n() { return static_cast<int>(threadIdx.x) / warp_size % (N / WarpN) * WarpN; }
+
+  __device__ void multiply(const std::uint32_t (&left)[WarpM / 16][4], const std::uint32_t (&right)[WarpN / 16][4]) {
+    PASTICHE_UNROLL
+    for (int i = 0; i < WarpM / 16; ++i) {
+      PASTICHE_UNROLL
+      for (int j = 0; j < WarpN / 8; ++j) mma_bf16(sums_[i][j], left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
+    }
+  }
+
+  float sums_[WarpM / 16][WarpN / 8][4] = {};
+};
+
+using LargeMmaTile = MmaTile<128, 128, 64, 64, 2>;
+using SmallMmaTile = MmaTile<64, 64, 32, 32, 4>;
+
+}  // namespace pastiche::PASTICHE_TARGET
