@@ -13,13 +13,13 @@
 #include <algorithm>
 #include <chrono>
 #include <deque>
+#include <functional>
 #include <map>
 #include <numeric>
 
 #include "backends/traced.h"
 #include "cli/bench_options.h"
 #include "device.h"
-#include "pastiche/train.h"
 #include "retune.h"
 #include "rows.h"
 
@@ -100,15 +100,14 @@ struct Current {
   const void* row = nullptr;
   const Device* device = nullptr;
   std::unique_ptr<Program> program;
-  std::unique_ptr<GanTrainer> trainer;
-  std::unique_ptr<Generator> generator;
+  std::function<void()> work;
   std::string absent;
 };
 
 Current& current(const void* row, const Device& device, bool& fresh) {
   static Current now;
   fresh = now.row != row || now.device != &device;
-  if (fresh) now = Current{row, &device, nullptr, nullptr, nullptr, {}};
+  if (fresh) now = Current{row, &device, nullptr, nullptr, {}};
   return now;
 }
 
@@ -155,43 +154,25 @@ void measure_row(benchmark::State& state, Device& device, const Row& row, const 
   });
 }
 
-void measure_step(benchmark::State& state, Device& device, const ModelCase& model, const Row& row, DType dtype,
-                  const Roofline& roofline) {
-  guarded(state, [&] {
-    const std::vector<std::uint8_t> pictures = some_pictures(model);
-    bool fresh = false;
-    Current& now = current(&row, device, fresh);
-    if (fresh) {
-      now.trainer = std::make_unique<GanTrainer>(device.backend(), train_config(model), model.model, dtype);
-      for (int i = 0; i < 2; ++i) now.trainer->step(pictures);  // the second is recorded, where a device can
-    }
-    for (auto _ : state) {
-      const auto begin = std::chrono::steady_clock::now();
-      now.trainer->step(pictures);  // its losses come back, so it waits
-      state.SetIterationTime(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-    }
-    set_counters(state, row, roofline);
-    state.counters["pictures"] = static_cast<double>(model.batch);
-  });
-}
+// What a model does as a whole: step_of or generation_of.
+using WorkOf = std::function<void()> (*)(const ModelCase&, Backend&, DType);
 
-void measure_generate(benchmark::State& state, Device& device, const ModelCase& model, const Row& row, DType dtype,
-                      const Roofline& roofline) {
+void measure_whole(benchmark::State& state, Device& device, const ModelCase& model, const Row& row, DType dtype,
+                   const Roofline& roofline, WorkOf work_of) {
   guarded(state, [&] {
-    const std::vector<float> latents(static_cast<std::size_t>(model.batch * model.model.nz), 0.5f);
     bool fresh = false;
     Current& now = current(&row, device, fresh);
     if (fresh) {
-      now.generator = make_generator(device.backend(), model.model, 1, "G.", dtype);
-      for (int i = 0; i < 2; ++i) generate_pictures(*now.generator, latents, model.batch);  // weights are kept from the second on
+      now.work = work_of(model, device.backend(), dtype);
+      for (int i = 0; i < 2; ++i) now.work();  // the second step is recorded, where a device can; weights are kept from it on
     }
     for (auto _ : state) {
       const auto begin = std::chrono::steady_clock::now();
-      generate_pictures(*now.generator, latents, model.batch);
+      now.work();
       state.SetIterationTime(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     }
     set_counters(state, row, roofline);
-    state.counters["pictures"] = static_cast<double>(model.batch);
+    state.counters["pictures"] = model.config.batch;
   });
 }
 
@@ -223,15 +204,12 @@ void register_rows(const Devices& devices, const std::string& group, const std::
   }
 }
 
-// A training step, or a batch of pictures generated.
-using MeasureModel = void (*)(benchmark::State&, Device&, const ModelCase&, const Row&, DType, const Roofline&);
-
-void register_whole(const Devices& devices, const ModelCase& model, const Row& row, DType dtype, MeasureModel measure) {
+void register_whole(const Devices& devices, const ModelCase& model, const Row& row, DType dtype, WorkOf work_of) {
   for (std::size_t i = 0; i < devices.all.size(); ++i) {
     Device& device = *devices.all[i];
     if (!device.backend().supports(dtype) || !device.serves(row.launches)) continue;
-    const auto run = [&device, &model, &row, dtype, measure, &roofline = devices.rooflines[i]](benchmark::State& state) {
-      measure(state, device, model, row, dtype, roofline);
+    const auto run = [&device, &model, &row, dtype, work_of, &roofline = devices.rooflines[i]](benchmark::State& state) {
+      measure_whole(state, device, model, row, dtype, roofline, work_of);
     };
     benchmark::RegisterBenchmark(full_name(model.name(), row, dtype, device, "warm").c_str(), run)->UseManualTime();
   }
@@ -260,8 +238,8 @@ void register_all(const BenchOptions& o, const Names& names, Registered& r) {
     for (const ModelCase& each : models_of(o, names.devices.front())) {
       const auto& [model, rows] = r.models.emplace_back(each, model_rows(each, dtype));
       if (wanted(o, "layers")) register_rows(r.devices, model.name(), rows.layers, dtype);
-      if (wanted(o, "step")) register_whole(r.devices, model, rows.step, dtype, measure_step);
-      if (wanted(o, "generate")) register_whole(r.devices, model, rows.generate, dtype, measure_generate);
+      if (wanted(o, "step")) register_whole(r.devices, model, rows.step, dtype, step_of);
+      if (wanted(o, "generate")) register_whole(r.devices, model, rows.generate, dtype, generation_of);
     }
   }
 }
@@ -330,12 +308,11 @@ void profile(const BenchOptions& o, const std::string& device_name, const ModelC
 
   constexpr int steps = 5;
   TracedBackend traced(make_backend(device_name, o.threads), TracedBackend::Wait::yes);
-  GanTrainer trainer(traced, train_config(model), model.model, dtype);
-  const std::vector<std::uint8_t> pictures = some_pictures(model);
-  for (int i = 0; i < 2; ++i) trainer.step(pictures);
+  const std::function<void()> step = step_of(model, traced, dtype);
+  for (int i = 0; i < 2; ++i) step();
   traced.clear();
   const auto begin = std::chrono::steady_clock::now();
-  for (int i = 0; i < steps; ++i) trainer.step(pictures);
+  for (int i = 0; i < steps; ++i) step();
   const double step_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / steps;
   if (traced.launches().size() != steps * launches.size()) throw Error(ExitCode::failed, "a step did not launch what it was seen to");
 
@@ -360,7 +337,7 @@ void profile(const BenchOptions& o, const std::string& device_name, const ModelC
   lines.push_back({"between kernels", 0, between, 0, 0});
 
   fmt::print("{}, {}, {}: {:.2f} ms a step, {:.1f} pictures a second\n\n", model.name(), dtype_name(dtype), traced.fingerprint(),
-             1e3 * step_seconds, static_cast<double>(model.batch) / step_seconds);
+             1e3 * step_seconds, model.config.batch / step_seconds);
   fmt::print("| {:<74} | {:>5} | {:>9} | {:>6} | {:>8} | {:>7} | {:>7} |\n|{:-<76}|{:->7}|{:->11}|{:->8}|{:->10}|{:->9}|{:->9}|\n", "kernel",
              "calls", "ms", "share", "GFLOP/s", "of peak", "GB/s", ":", ":", ":", ":", ":", ":", ":");
   const auto or_dash = [](bool there, const std::string& text) { return there ? text : "-"; };

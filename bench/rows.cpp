@@ -6,6 +6,7 @@
 
 #include "op_cases.h"
 #include "pastiche/train.h"
+#include "train/task.h"
 
 namespace pastiche::bench {
 namespace {
@@ -23,26 +24,54 @@ template <class F> std::vector<Launch> launched(Recorder& recorder, F body) {
   return std::exchange(recorder.launches, {});
 }
 
+std::vector<std::uint8_t> some_pictures(const ModelCase& c, int count) {
+  const ImageSize size = c.config.size;
+  std::vector<std::uint8_t> pictures(static_cast<std::size_t>(count) * size.height * size.width * c.config.channels);
+  for (std::size_t i = 0; i < pictures.size(); ++i) pictures[i] = static_cast<std::uint8_t>(i * 37 % 251);
+  return pictures;
+}
+
+// One pass of the generator, and nothing of a batch's way to it and from it.
+std::function<void()> pass_of(const ModelCase& c, Backend& backend, DType dtype) {
+  if (is_translation(c.config.model)) {
+    const std::shared_ptr<Translator> translator = make_translator(backend, c.network, 1, "G.", dtype);
+    const Var x = Tensor::empty(backend, {c.config.batch, c.network.height, c.network.width, c.network.channels}, dtype);
+    return [translator, x] { (*translator)(x, {}); };
+  }
+  const std::shared_ptr<Generator> generator = make_generator(backend, c.model, 1, "G.", dtype);
+  const Var z = Tensor::empty(backend, {c.config.batch, c.model.nz}, dtype);
+  return [generator, z] { (*generator)(z, {.mode = Mode::eval}); };
+}
+
 }  // namespace
 
 std::string ModelCase::name() const {
-  const std::string size =
-      model.width == model.height ? std::to_string(model.height) : fmt::format("{}x{}", model.width, model.height);
-  return fmt::format("{}-{} batch {}{}", model.name, size, batch, step == "joint" ? " joint" : "");
+  return fmt::format("{}-{} batch {}{}", config.model, to_text(config.size), config.batch, config.step == "joint" ? " joint" : "");
 }
 
 std::vector<ModelCase> model_cases(const std::string& model, ImageSize size, int ngf, int ndf, std::int64_t batch,
                                    const std::string& step) {
   std::vector<ModelCase> cases;
-  for (const std::string& name : model_names()) {
+  for (const std::string& name : is_translation(model) ? std::vector{model} : model_names()) {
     if (!model.empty() && model != name) continue;
     std::vector<ImageSize> sizes{{28, 28}, {64, 64}, {128, 128}};
     if (name == "article") sizes.resize(1);  // the article's own
+    if (is_translation(name)) sizes = {{64, 64}, {256, 256}};
     if (size.height > 0) sizes = {size};
     for (const ImageSize each : sizes) {
-      const std::int64_t channels = std::max(each.height, each.width) <= 28 ? 1 : 3;  // those of MNIST, and pictures in colour
-      const ModelConfig config{.name = name, .height = each.height, .width = each.width, .channels = channels, .ngf = ngf, .ndf = ndf};
-      cases.push_back({config, batch, step});
+      ModelCase c{.config = default_config(name), .model = {}, .network = {}};
+      c.config.size = each;
+      c.config.channels = std::max(each.height, each.width) <= 28 ? 1 : 3;  // those of MNIST, and pictures in colour
+      c.config.ngf = ngf;
+      c.config.ndf = ndf;
+      c.config.batch = static_cast<int>(batch);
+      if (is_translation(name)) {
+        c.network = translator_of(c.config);
+      } else {
+        c.config.step = step;
+        c.model = {.name = name, .height = each.height, .width = each.width, .channels = c.config.channels, .ngf = ngf, .ndf = ndf};
+      }
+      cases.push_back(std::move(c));
     }
   }
   return cases;
@@ -63,10 +92,8 @@ std::vector<Row> op_rows(DType dtype) {
 
 ModelRows model_rows(const ModelCase& c, DType dtype) {
   auto recorder = std::make_shared<Recorder>();
-  GanTrainer trainer(*recorder, train_config(c), c.model, dtype);
-  const Var z = Tensor::empty(*recorder, {c.batch, c.model.nz}, dtype);
-  const std::vector<Launch> step = launched(*recorder, [&] { trainer.step(some_pictures(c)); });
-  const std::vector<Launch> generator = launched(*recorder, [&] { trainer.generator()(z, {.mode = Mode::eval}); });
+  const std::function<void()> take_step = step_of(c, *recorder, dtype), generate = pass_of(c, *recorder, dtype);
+  const std::vector<Launch> step = launched(*recorder, take_step), generator = launched(*recorder, generate);
 
   ModelRows rows{{}, {"step", 1, recorder, step}, {"generate", 1, recorder, generator}};
   for (const auto* launches : {&step, &generator}) {
@@ -80,18 +107,26 @@ ModelRows model_rows(const ModelCase& c, DType dtype) {
   return rows;
 }
 
-TrainConfig train_config(const ModelCase& c) {
-  TrainConfig config;
-  config.model = c.model.name;
-  config.batch = static_cast<int>(c.batch);
-  config.step = c.step;
-  return config;
+std::function<void()> step_of(const ModelCase& c, Backend& backend, DType dtype) {
+  const std::vector<std::uint8_t> pictures = some_pictures(c, c.config.batch);
+  if (is_translation(c.config.model)) {
+    const auto trainer = std::make_shared<TranslationTrainer>(backend, c.config, c.network, dtype);
+    return [trainer, pictures] { trainer->step(pictures, pictures); };
+  }
+  const auto trainer = std::make_shared<GanTrainer>(backend, c.config, c.model, dtype);
+  return [trainer, pictures] { trainer->step(pictures); };
 }
 
-std::vector<std::uint8_t> some_pictures(const ModelCase& c) {
-  std::vector<std::uint8_t> pictures(static_cast<std::size_t>(c.batch * c.model.height * c.model.width * c.model.channels));
-  for (std::size_t i = 0; i < pictures.size(); ++i) pictures[i] = static_cast<std::uint8_t>(i * 37 % 251);
-  return pictures;
+std::function<void()> generation_of(const ModelCase& c, Backend& backend, DType dtype) {
+  const auto batch = static_cast<std::size_t>(c.config.batch);
+  if (is_translation(c.config.model)) {
+    const std::shared_ptr<Translator> translator = make_translator(backend, c.network, 1, "G.", dtype);
+    const std::vector<Image> pictures(batch, {c.config.size.height, c.config.size.width, c.config.channels, some_pictures(c, 1)});
+    return [translator, pictures] { translate_pictures(*translator, pictures, static_cast<std::int64_t>(pictures.size())); };
+  }
+  const std::shared_ptr<Generator> generator = make_generator(backend, c.model, 1, "G.", dtype);
+  const std::vector<float> latents(batch * static_cast<std::size_t>(c.model.nz), 0.5f);
+  return [generator, latents, batch] { generate_pictures(*generator, latents, static_cast<std::int64_t>(batch)); };
 }
 
 }  // namespace pastiche::bench

@@ -1,11 +1,13 @@
 #pragma once
 // What is measured: the rows of the op table, every distinct launch of each model's training step, and the step itself.
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "pastiche/config.h"
 #include "pastiche/models.h"
+#include "pastiche/translators.h"
 #include "recorder.h"
 
 namespace pastiche::bench {
@@ -18,13 +20,14 @@ struct Row {
 };
 
 struct ModelCase {
-  ModelConfig model;
-  std::int64_t batch;
-  std::string step;          // as in TrainConfig
+  TrainConfig config;        // of a training
+  ModelConfig model;         // its network, of what makes new pictures
+  TranslatorConfig network;  // and of what translates them
   std::string name() const;  // "dcgan-64x48 batch 4", and "joint" where it is that
 };
 
 // The models at the sizes that are looked at; of one model where it is named, and then at that size alone if it is not auto.
+// Those that translate pictures are among them only where they are named.
 std::vector<ModelCase> model_cases(const std::string& model, ImageSize size, int ngf, int ndf, std::int64_t batch,
                                    const std::string& step);
 
@@ -39,8 +42,9 @@ struct ModelRows {
 };
 ModelRows model_rows(const ModelCase& model, DType dtype);
 
-// A training of this model, and the pictures it steps on.
-TrainConfig train_config(const ModelCase& model);
-std::vector<std::uint8_t> some_pictures(const ModelCase& model);
+// One training step, on the same pictures each time, which waits for its losses.
+std::function<void()> step_of(const ModelCase& model, Backend& backend, DType dtype);
+// One batch of pictures, made or translated.
+std::function<void()> generation_of(const ModelCase& model, Backend& backend, DType dtype);
 
 }  // namespace pastiche::bench

@@ -188,6 +188,15 @@ TEST_F(BenchProgram, MeasuresWritesJsonAndTables) {
   EXPECT_EQ(run("bench compare a.json a.json").code, 0);
 }
 
+TEST_F(BenchProgram, MeasuresTranslationsByName) {
+  for (const std::string model : {"pix2pix", "cyclegan", "cut"}) {
+    const Finished f = run("bench step generate --device cpu --model " + model + " --size 16 --ngf 2 --ndf 2 --batch 2 --min-time 0 --repetitions 1 --threads 1");
+    ASSERT_EQ(f.code, 0) << f.err;
+    EXPECT_NE(f.out.find("### " + model + "-16 batch 2, f32, cpu"), std::string::npos) << f.out;
+    for (const char* words : {"| step ", "| generate "}) EXPECT_NE(f.out.find(words), std::string::npos) << words << "\n" << f.out;
+  }
+}
+
 TEST_F(BenchProgram, StepIsAlternatingOrJoint) {
   EXPECT_NE(run("bench step --device cpu --model dcgan --size 28 --dry-run").out.find("dcgan-28 batch 4/step"), std::string::npos);
   EXPECT_NE(run("bench step --device cpu --model dcgan --size 28 --step joint --dry-run").out.find("dcgan-28 batch 4 joint/step"), std::string::npos);

@@ -42,18 +42,19 @@ inline void add_bench_options(CLI::App& app, BenchOptions& o) {
       return split_list(text).empty() ? "expected one of " + CLI::detail::join(names, ", ") : "";
     }, "");
   };
-  app.add_option("what", o.what, "ops: the op table; layers: every launch of the models' training steps; step: the steps; generate: a batch of pictures; all "
+  app.add_option("what", o.what, "ops: the op table; layers: every launch of the models' training steps; step: the steps; generate: a batch of pictures made, or translated; all "
                                 "where none is named")
       ->check(CLI::IsMember({"ops", "layers", "step", "generate"}))->option_text("ops|layers|step|generate ...");
   app.add_option("--device", o.device, "auto, cuda, cpu, simt, ptx, reference, or several between commas; cuda brings cuDNN's columns along")
       ->option_text("[auto]");
   app.add_option("--filter", o.filter, "only rows whose name (--dry-run lists them) matches this regular expression")->option_text("REGEX");
-  app.add_option("--model", o.model, "article or dcgan alone")->option_text("MODEL")->check(CLI::IsMember({"article", "dcgan"}));
-  app.add_option("--size", o.size, "of the models' pictures; auto: article at 28, dcgan at 28, 64 and 128")->option_text("[auto]");
-  app.add_option("--ngf", o.ngf, "of dcgan")->option_text("[64]")->check(CLI::Range(1, 4096));
-  app.add_option("--ndf", o.ndf, "of dcgan")->option_text("[64]")->check(CLI::Range(1, 4096));
+  app.add_option("--model", o.model, "article or dcgan alone; or pix2pix, cyclegan or cut")->option_text("MODEL")
+      ->check(CLI::IsMember({"article", "dcgan", "pix2pix", "cyclegan", "cut"}));
+  app.add_option("--size", o.size, "of the models' pictures; auto: article at 28, dcgan at 28, 64 and 128, the others at 64 and 256")->option_text("[auto]");
+  app.add_option("--ngf", o.ngf, "of all but article")->option_text("[64]")->check(CLI::Range(1, 4096));
+  app.add_option("--ndf", o.ndf, "of all but article")->option_text("[64]")->check(CLI::Range(1, 4096));
   app.add_option("--batch", o.batch, "of the models; 64 on a GPU and 4 elsewhere where it is not given")->option_text("N")->check(CLI::Range(1, 65536));
-  app.add_option("--step", o.step, "of the models' training: alternating or joint, as in train")->option_text("[alternating]")
+  app.add_option("--step", o.step, "of article and dcgan: alternating or joint, as in train")->option_text("[alternating]")
       ->check(CLI::IsMember({"alternating", "joint"}));
   app.add_option("--precision", o.precision, "f32, bf16, or both with a comma")->option_text("[f32]")->check(each_is({"f32", "bf16"}));
   app.add_option("--threads", o.threads, "threads of the CPU; 0: one a core")->check(CLI::Range(0, 4096));

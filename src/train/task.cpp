@@ -152,15 +152,9 @@ class TranslationTask final : public TrainingTask {
     if (!config.style.empty()) config.style = absolute(config.style);
     config.size = {data_.height, data_.width};
     config.channels = data_.channels;
-    const bool full = config.preset == "full";
-    const int side = std::min(config.size.height, config.size.width);
-    if (config.network == "unet" && config.depth == 0) config.depth = static_cast<int>(depth_for(side, full));
-    if (config.network == "resnet" && config.blocks == 0) config.blocks = static_cast<int>(blocks_for(side, full));
     require_a_batch(config, std::min(data_.a->size(), data_.b->size()));
+    network_ = translator_of(config);
     config_ = config;
-    network_ = {.name = config.network, .height = config.size.height, .width = config.size.width, .channels = config.channels,
-                .ngf = config.ngf, .blocks = config.blocks, .depth = std::max(config.depth, 2),
-                .dropout = config.network == "unet" ? config.dropout : 0};
     require_sides();
   }
 
@@ -266,6 +260,16 @@ class TranslationTask final : public TrainingTask {
 };
 
 }  // namespace
+
+TranslatorConfig translator_of(TrainConfig& config) {
+  const bool full = config.preset == "full";
+  const int side = std::min(config.size.height, config.size.width);
+  if (config.network == "unet" && config.depth == 0) config.depth = static_cast<int>(depth_for(side, full));
+  if (config.network == "resnet" && config.blocks == 0) config.blocks = static_cast<int>(blocks_for(side, full));
+  return {.name = config.network, .height = config.size.height, .width = config.size.width, .channels = config.channels,
+          .ngf = config.ngf, .blocks = config.blocks, .depth = std::max(config.depth, 2),
+          .dropout = config.network == "unet" ? config.dropout : 0};
+}
 
 std::unique_ptr<TrainingTask> make_task(TrainConfig& config) {
   if (config.data.empty()) {

@@ -44,6 +44,10 @@ class TrainingTask {
 // where there is no data, or less than a batch.
 std::unique_ptr<TrainingTask> make_task(TrainConfig& config);
 
+// The network of a translation of pictures of config.size, with the depth or blocks that were left to choose, which then stand
+// in the config.
+TranslatorConfig translator_of(TrainConfig& config);
+
 int threads_of(const TrainConfig& config);
 // At which it ends by --steps, --kimg and --epochs; 0 for no such limit.
 std::int64_t steps_limit(const TrainConfig& config, std::int64_t pictures);

@@ -85,6 +85,12 @@ def latents(count):
     return np.random.default_rng(2).standard_normal((count, NZ)).astype(np.float32)
 
 
+def pictures(network, count):
+    """For a translator: [N,C,H,W] in [-1, 1]."""
+    size = count, network["channels"], network["height"], network["width"]
+    return np.random.default_rng(3).uniform(-1, 1, size).astype(np.float32)
+
+
 def largest_difference(pictures, path):
     """Of pictures [N,H,W,C] to those that the first peer left in the file `path`, which is written where it is not there."""
     if not os.path.exists(path):

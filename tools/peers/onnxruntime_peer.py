@@ -1,4 +1,4 @@
-"""ONNX Runtime's side: generation, from the file that the PyTorch peer exports."""
+"""ONNX Runtime's side: generation and translation, from the file that the PyTorch peer exports."""
 import worker
 import dcgan
 
@@ -9,8 +9,8 @@ def prepare(spec):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = worker.THREADS
     session = onnxruntime.InferenceSession(spec["onnx"], options, providers=["CPUExecutionProvider"])
-    z = dcgan.latents(spec["count"])
-    generate = lambda: session.run(None, {"z": z})[0]
+    z = dcgan.pictures(spec["network"], spec["count"]) if spec["work"] == "translate" else dcgan.latents(spec["count"])
+    generate = lambda: session.run(None, {"input": z})[0]
     return generate, {"difference": dcgan.largest_difference(generate().transpose(0, 2, 3, 1), spec["pictures"])}
 
 

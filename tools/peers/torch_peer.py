@@ -132,16 +132,28 @@ def prepare_translation(spec, memory_format):
     return step, {"losses": [step()[:2] for _ in range(spec["steps"])]}
 
 
+def prepare_pictures(spec, memory_format):
+    weights = dcgan.load_safetensors(spec["weights"])
+    G = load(translation.translator(spec["network"]), {key[2:]: value for key, value in weights.items() if key.startswith("G.")},
+             memory_format).eval()
+    x = torch.from_numpy(dcgan.pictures(spec["network"], spec["count"]))
+    return prepare_forward(spec, G, x.contiguous(memory_format=getattr(torch, memory_format)))
+
+
 def prepare_generation(spec, memory_format):
     G = load(parity.networks(dcgan.model(spec["net"]))[0], dcgan.load_safetensors(spec["model"]), memory_format).eval()
-    z = torch.from_numpy(dcgan.latents(spec["count"]))
+    if not Path(spec["onnx"]).exists() and not parity.check(spec["model"], spec["program"]):
+        raise ValueError("its pictures are not pastiche's")
+    return prepare_forward(spec, G, torch.from_numpy(dcgan.latents(spec["count"])))
+
+
+def prepare_forward(spec, G, z):
+    """G of z. The eager one writes the file for ONNX Runtime."""
     if spec["mode"] == "compile":
         torch._inductor.config.freezing = True  # weights as constants, batch norms folded into them
         G = torch.compile(G)
     elif not Path(spec["onnx"]).exists():
-        if not parity.check(spec["model"], spec["program"]):
-            raise ValueError("its pictures are not pastiche's")
-        torch.onnx.export(copy.deepcopy(G), (z,), spec["onnx"], dynamo=True, input_names=["z"], output_names=["pictures"],
+        torch.onnx.export(copy.deepcopy(G), (z,), spec["onnx"], dynamo=True, input_names=["input"], output_names=["pictures"],
                           external_data=False)
 
     @torch.no_grad()
@@ -152,7 +164,8 @@ def prepare_generation(spec, memory_format):
     return generate, {"difference": dcgan.largest_difference(pictures, spec["pictures"])}
 
 
-WORKS = {"train": prepare_training, "translation": prepare_translation, "generate": prepare_generation}
+WORKS = {"train": prepare_training, "translation": prepare_translation, "generate": prepare_generation,
+         "translate": prepare_pictures}
 
 
 def prepare(spec):
