@@ -88,7 +88,7 @@ TranslationTrainer::Losses TranslationTrainer::cyclegan_step(const Var& a, const
   const PatchDiscriminator &d = *forward_.discriminator, &s = *reverse_.discriminator;
   // What each should leave as it is goes along with what it should turn.
   const bool identity = config_.lambda_identity > 0;
-  const Var from_a = g(identity ? join_batches(a, b) : a, pass(0)), from_b = r(identity ? join_batches(b, a) : b, pass(0));
+  const Var from_a = g(identity ? join_batches(a, b) : a, pass(0)), from_b = r(identity ? join_batches(b, a) : b, pass(2));
   const Var fake_b = identity ? first_half(from_a) : from_a, fake_a = identity ? first_half(from_b) : from_b;
 
   const Var real_logits = d(b), fake_logits = d(exchange_with_pool(forward_, fake_b));
@@ -96,7 +96,7 @@ TranslationTrainer::Losses TranslationTrainer::cyclegan_step(const Var& a, const
                      0.5 * discriminator_loss(s(a), s(exchange_with_pool(reverse_, fake_a)), loss_, config_.label_smoothing);
   update(gradients(d_loss, {net_d, net_source_d}), {net_d, net_source_d});
 
-  const Var content = l1_loss(r(fake_b, pass(1)), a) + l1_loss(g(fake_a, pass(1)), b);
+  const Var content = l1_loss(r(fake_b, pass(3)), a) + l1_loss(g(fake_a, pass(1)), b);
   Var g_loss = generator_loss(d(fake_b), loss_) + generator_loss(s(fake_a), loss_) + config_.lambda_cycle * content;
   if (identity) {
     const Var kept = l1_loss(second_half(from_a), b) + l1_loss(second_half(from_b), a);
