@@ -3,17 +3,6 @@
 #include "op_cases.h"
 
 namespace pastiche {
-namespace {
-
-Tensor state_at(Backend& backend, std::int64_t step) {
-  Tensor state = make_step_state(backend);
-  StepState now;
-  now.step = step;
-  write_step_state(state, now);
-  return state;
-}
-
-}  // namespace
 
 void add_random_cases(std::vector<OpCase>& cases) {
   const std::int64_t steps[] = {0, 1, 77, std::int64_t{1} << 33};

@@ -121,6 +121,10 @@ const ErrorCase error_cases[] = {
     {"bce_logits", [](Backend& b) { bce_logits(zeros(b, {2}), 1.5); }, {"bce_logits", "1.5"}},
     {"bce_logits_grad", [](Backend& b) { bce_logits_grad(zeros(b, {2}), zeros(b, {2}), 1); },
      {"bce_logits_grad", "[2]", "scalar"}},
+    {"diff_augment", [](Backend& b) { diff_augment(zeros(b, {4, 4}), {}, make_step_state(b)); },
+     {"diff_augment", "[4,4]", "rank 4"}},
+    {"diff_augment_grad", [](Backend& b) { diff_augment_grad(zeros(b, {2, 0, 4, 3}), {}, make_step_state(b)); },
+     {"diff_augment_grad", "[2,0,4,3]", "pictures"}},
     {"dropout", [](Backend& b) { dropout(zeros(b, {2}), {.p = 1, .key = {}}, make_step_state(b)); },
      {"dropout", "probability 1"}},
 };

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "op_cases.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/train.h"
 #include "simt/engine.h"
@@ -75,6 +76,26 @@ TEST(SimtBackend, ReplayedStepsEqualEagerOnes) {
       EXPECT_EQ(a.loss_d, b.loss_d) << order << " " << step;
       EXPECT_EQ(bytes_of(replayed), bytes_of(eager)) << order << " " << step;
     }
+  }
+}
+
+// What is drawn for a step is read from the state, not recorded.
+TEST(SimtBackend, ReplayedAugmentationDrawsAnew) {
+  const auto backend = make_backend("simt");
+  const Recording off(nullptr);
+  Tensor state = state_at(*backend, 1);
+  const Var x = make_random(*backend, {3, 16, 16, 3}, DType::f32, Fill::reals, 1);
+  Tensor y = Tensor::empty(*backend, x.shape());
+  const auto augmented = [&] { return diff_augment_grad(diff_augment(x, {}, state), {}, state).value(); };
+  const auto replay = backend->record([&] { backend->cast(y, augmented()); });
+  std::vector<double> before;
+  for (const std::int64_t step : {1, 2, 3}) {
+    write_step_state(state, {.step = step});
+    replay->run();
+    const std::vector<double> replayed = host_values(y);
+    EXPECT_EQ(replayed, host_values(augmented()));
+    EXPECT_NE(replayed, before);
+    before = replayed;
   }
 }
 

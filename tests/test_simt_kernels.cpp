@@ -115,6 +115,9 @@ void run_the_rest(Backend& backend, DType dtype) {
                        pad(x, {.top = 3, .bottom = 3, .left = 3, .right = 3}), pad_grad(x, {.top = 1, .bottom = 1, .left = 1, .right = 1})}) {
     v.value();
   }
+  const Tensor state = make_step_state(backend);
+  diff_augment(x, {}, state);
+  diff_augment_grad(x, {}, state);
   const Tensor per_channel = Tensor::full(backend, {64}, 0.5);
   for (const std::int64_t group : {1, 4}) {
     const NormAct p{.slope = 0.2, .group = group};

@@ -14,6 +14,7 @@ namespace pastiche {
 namespace streams {
 inline constexpr std::uint32_t latents = 0x1000;   // z of a training step
 inline constexpr std::uint32_t samples = 0x2000;   // z of pictures to look at
+inline constexpr std::uint32_t augment = 0x3000;   // + pass of the discriminator within a step
 inline constexpr std::uint32_t dropout = 0x10000;  // + layer, + 256 per pass of the network within a step
 inline constexpr std::uint32_t init = 0x100000;    // + number of the parameter
 }  // namespace streams
