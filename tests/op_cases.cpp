@@ -89,6 +89,7 @@ const std::vector<OpCase>& op_cases() {
     add_norm_cases(cases);
     add_activation_cases(cases);
     add_resample_cases(cases);
+    add_augment_cases(cases);
     add_loss_cases(cases);
     add_optim_cases(cases);
     add_random_cases(cases);
@@ -119,6 +120,14 @@ std::vector<double> host_values(const Tensor& x) {
     case DType::bf16: break;
   }
   return read<BFloat16>(x, [](BFloat16 v) -> double { return std::bit_cast<float>(std::uint32_t{v.bits} << 16); });
+}
+
+Tensor state_at(Backend& backend, std::int64_t step) {
+  Tensor state = make_step_state(backend);
+  StepState now;
+  now.step = step;
+  write_step_state(state, now);
+  return state;
 }
 
 std::function<Outputs(const OpRun&)> unary(Var (*op)(const Var&)) {

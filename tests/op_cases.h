@@ -74,6 +74,7 @@ Tensor make_input(Backend&, const OpCase&, std::size_t i, DType, Fill);
 // Values that depend only on the key: uniform in (-1, 1), or integers in -8..8 but 0.
 Tensor make_random(Backend&, const Shape&, DType, Fill, std::uint64_t key);
 std::vector<double> host_values(const Tensor&);
+Tensor state_at(Backend&, std::int64_t step);  // a StepState
 
 // The families.
 void add_arith_cases(std::vector<OpCase>&);
@@ -83,6 +84,7 @@ void add_conv_cases(std::vector<OpCase>&);
 void add_norm_cases(std::vector<OpCase>&);
 void add_activation_cases(std::vector<OpCase>&);
 void add_resample_cases(std::vector<OpCase>&);
+void add_augment_cases(std::vector<OpCase>&);
 void add_loss_cases(std::vector<OpCase>&);
 void add_optim_cases(std::vector<OpCase>&);
 void add_random_cases(std::vector<OpCase>&);

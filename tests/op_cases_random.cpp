@@ -5,14 +5,6 @@
 namespace pastiche {
 namespace {
 
-Tensor state_at(Backend& backend, std::int64_t step) {
-  Tensor state = make_step_state(backend);
-  StepState now;
-  now.step = step;
-  write_step_state(state, now);
-  return state;
-}
-
 struct PixelCase {
   Shape x;
   std::int64_t count;

@@ -98,6 +98,26 @@ TEST(SimtBackend, ReplayedStepsEqualEagerOnes) {
   }
 }
 
+// What is drawn for a step is read from the state, not recorded.
+TEST(SimtBackend, ReplayedAugmentationDrawsAnew) {
+  const auto backend = make_backend("simt");
+  const Recording off(nullptr);
+  Tensor state = state_at(*backend, 1);
+  const Var x = make_random(*backend, {3, 16, 16, 3}, DType::f32, Fill::reals, 1);
+  Tensor y = Tensor::empty(*backend, x.shape());
+  const auto augmented = [&] { return diff_augment_grad(diff_augment(x, {}, state), {}, state).value(); };
+  const auto replay = backend->record([&] { backend->cast(y, augmented()); });
+  std::vector<double> before;
+  for (const std::int64_t step : {1, 2, 3}) {
+    write_step_state(state, {.step = step});
+    replay->run();
+    const std::vector<double> replayed = host_values(y);
+    EXPECT_EQ(replayed, host_values(augmented()));
+    EXPECT_NE(replayed, before);
+    before = replayed;
+  }
+}
+
 // Pictures made between two steps take other memory than the recording's.
 TEST(SimtBackend, WorkBetweenReplaysDisturbsNothing) {
   const auto run = [](bool disturbed) {

@@ -118,6 +118,8 @@ void run_the_rest(Backend& backend, DType dtype) {
   const Tensor state = make_step_state(backend);
   const SamplePixels some{.count = 64, .key = {}};
   sample_pixels_grad(sample_pixels(x, some, state), some, state, x.shape());
+  diff_augment(x, {}, state);
+  diff_augment_grad(x, {}, state);
   const Tensor per_channel = Tensor::full(backend, {64}, 0.5);
   for (const std::int64_t group : {1, 4}) {
     const NormAct p{.slope = 0.2, .group = group};

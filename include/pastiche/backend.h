@@ -84,6 +84,12 @@ struct SamplePixels {
   RandomKey key;
 };
 
+struct DiffAugment {
+  RandomKey key;
+  bool brightness = true, saturation = true, contrast = true;  // what the paper calls color
+  bool translation = true, cutout = true;
+};
+
 struct Adam {
   int slot = 0;  // of StepState::optim
   double beta1 = 0.5;

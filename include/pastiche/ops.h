@@ -86,6 +86,11 @@ Var pad_grad(const Var& dy, const Pad& p);              // its adjoint
 Var join_phases(const Var& x, Phases from);             // -> [N,2H,2W,K]
 Var split_phases(const Var& x, Phases to);              // [N,2H,2W,K] ->
 
+// ---- augment ---------------------------------------------------------------------------------------------------------
+// state: the StepState whose step counts the draws
+Var diff_augment(const Var& x, const DiffAugment& p, const Tensor& state);        // [N,H,W,C]; affine in x
+Var diff_augment_grad(const Var& dy, const DiffAugment& p, const Tensor& state);  // the adjoint of its linear part
+
 // ---- loss ------------------------------------------------------------------------------------------------------------
 Var bce_logits(const Var& logits, double target);       // []; binary cross-entropy with logits, averaged
 Var bce_logits_grad(const Var& dloss, const Var& logits, double target);

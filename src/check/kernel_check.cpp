@@ -197,6 +197,7 @@ void call_ops(Backend& backend, DType dtype) {
       const Var gamma = run.random_parameter({shape[3]}), beta = run.random_parameter({shape[3]});
       run(shape, [&](const Var& x) { return norm_act(x, group_stats(x, p), gamma, beta, p); });
     }
+    run(shape, [&](const Var& x) { return diff_augment(x, {}, make_step_state(backend)); });
     run(shape, [](const Var& x) { return concat(std::vector<Var>{slice(x, 1, 1, 3), slice(x, 1, 0, 2)}, 1); });
     for (int axis = 0; axis < 4; ++axis) run(shape, [axis](const Var& x) { return sum(x, axis); });
     Tensor bytes = Tensor::empty(backend, shape, DType::u8);
