@@ -79,6 +79,7 @@ const Golden golden[] = {
     {"adam-eps = 0", "1:12: adam-eps is 0: expected a number from 1e-16 to 1"},
     {"channels = 2", "1:12: channels is 2: expected 1 (gray), 3 (colour), 4 (with alpha) or 0 (as the data)"},
     {"loss = \"wgan\"", "1:8: loss is 'wgan': expected non-saturating, minimax, lsgan, hinge"},
+    {"augment = \"color,\"", "1:11: augment is 'color,': expected none, or of color, translation and cutout, with commas between"},
     {"holdout = \"1\"", "1:11: holdout is '1': expected a share such as 5% or 0.05, below 1"},
     {"holdout = \"5 %\"", "1:11: holdout is '5 %': expected a share such as 5% or 0.05, below 1"},
     {"step = \"both\"", "1:8: step is 'both': expected alternating or joint"},

@@ -286,6 +286,27 @@ TEST_F(Translation, LearningRatesFallToTheEnd) {
   EXPECT_NEAR(moved(5, 5) / moved(0, 5), 0.4, 0.15) << "one of two and a half steps is left";
 }
 
+TEST_F(Translation, AugmentationChangesWhatDiscriminatorsSee) {
+  for (const char* model : {"dcgan", "pix2pix", "cyclegan", "cut"}) {
+    TrainConfig plain = small(model, fmt::format("{}-plain", model)), augmented = small(model, fmt::format("{}-augmented", model));
+    if (!is_translation(model)) {
+      plain = augmented = default_config(model);
+      for (TrainConfig* config : {&plain, &augmented}) {
+        config->data = (folder_ / "pairs/B").string();
+        config->out = (folder_ / fmt::format("dcgan-{}", config == &plain)).string();
+        config->size = {16, 16};
+        config->ngf = config->ndf = 4;
+        config->batch = 8;
+      }
+    }
+    plain.steps = augmented.steps = 2;
+    augmented.augment = "color,translation,cutout";
+    const RunResult a = train(plain, silent), b = train(augmented, silent);
+    const auto d_real = [](const RunResult& run) { return lines(run.folder / "stats.jsonl").front().at("d_real").get<double>(); };
+    EXPECT_NE(d_real(a), d_real(b)) << model;
+  }
+}
+
 // Gray pictures get their colours back: of a few pictures, which a small network can learn by heart.
 TEST_F(Translation, Pix2PixLearnsAFewPairs) {
   const DomainPair data = open_domains(folder_ / "pairs", {}, Pairing::paired, {.data = {.height = 16, .width = 16}});

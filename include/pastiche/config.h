@@ -44,6 +44,7 @@ struct TrainConfig {
   std::string loss = "non-saturating";
   std::string step = "alternating";
   double label_smoothing = 0;
+  std::string augment = "none";
   double lambda_l1 = 100;
   double lambda_cycle = 10;
   double lambda_identity = 0.5;
@@ -128,6 +129,7 @@ bool is_interval(const std::string&);
 bool is_grid(const std::string&);
 bool is_color(const std::string&);
 bool is_share(const std::string&);
+bool is_augment(const std::string&);
 bool is_name(const std::string&);  // or empty
 
 struct Channels {
@@ -176,6 +178,8 @@ void visit_options(Config& config, Visitor&& visit) {
         "alternating: D, then G against the new D; joint: both gradients before both updates");
   visit("label-smoothing", config.label_smoothing, Range{0, 0.5},
         "target of real pictures is 1 minus this (one-sided)");
+  visit("augment", config.augment, Form{is_augment, "none, or of color, translation and cutout, with commas between"},
+        "what changes pictures before the discriminator sees them, real and made ones alike (DiffAugment): for few pictures");
   visit("lambda-l1", config.lambda_l1, Range{0, 1e6}, "pix2pix: weight of the L1 distance to the picture's partner");
   visit("lambda-cycle", config.lambda_cycle, Range{0, 1e6}, "cyclegan: weight of the L1 distance to the picture after there and back");
   visit("lambda-identity", config.lambda_identity, Range{0, 1e6},
@@ -253,6 +257,11 @@ struct Grid {
   int columns, rows;
 };
 Grid parse_grid(std::string_view text);  // "8x8", columns first
+
+struct Augment {
+  bool color = false, translation = false, cutout = false;
+};
+Augment parse_augment(std::string_view text);  // "none", "color,translation,cutout"
 
 // Exactly one is above 0.
 struct Interval {

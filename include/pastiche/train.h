@@ -77,6 +77,8 @@ class Trainer {
   // Of the loss, and of the penalties, by the parameters of these networks one after the other.
   std::vector<Var> gradients(const Var& loss, std::initializer_list<std::size_t> networks) const;
   void update(std::span<const Var> gradients, std::initializer_list<std::size_t> networks);
+  // As config.augment says, what a discriminator is to see in its `call`th pass of the step.
+  Var augmented(const Var& pictures, std::uint32_t call) const;
   Pass pass(std::uint32_t call) const { return {.mode = Mode::train, .state = state_tensor_, .call = call}; }
   virtual void forget_step();  // gives its memory back to the pool
 

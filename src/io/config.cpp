@@ -65,6 +65,20 @@ std::optional<double> try_share(std::string_view text) {
   return share;
 }
 
+std::optional<Augment> try_augment(std::string_view text) {
+  Augment augment;
+  if (text == "none") return augment;
+  while (true) {
+    const std::string_view name = text.substr(0, text.find(','));
+    if (name == "color") augment.color = true;
+    else if (name == "translation") augment.translation = true;
+    else if (name == "cutout") augment.cutout = true;
+    else return {};
+    if (name.size() == text.size()) return augment;
+    text.remove_prefix(name.size() + 1);
+  }
+}
+
 template <class T>
 T or_usage_error(const std::optional<T>& value, std::string_view text, const char* expected) {
   if (!value) throw Error(ExitCode::usage, fmt::format("{}: expected {}", quote(text), expected));
@@ -194,6 +208,7 @@ bool is_grid(const std::string& text) {
 bool is_color(const std::string& text) {
   return text.size() == 6 && text.find_first_not_of("0123456789abcdefABCDEF") == text.npos;
 }
+bool is_augment(const std::string& text) { return try_augment(text).has_value(); }
 bool is_share(const std::string& text) { return try_share(text).has_value(); }
 bool is_name(const std::string& text) {
   constexpr const char* allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
@@ -211,6 +226,10 @@ ImageSize parse_size(std::string_view text) {
 std::string to_text(ImageSize size) {
   if (size == ImageSize{}) return "auto";
   return size.height == size.width ? std::to_string(size.width) : fmt::format("{}x{}", size.width, size.height);
+}
+
+Augment parse_augment(std::string_view text) {
+  return or_usage_error(try_augment(text), text, "none, or of color, translation and cutout, with commas between");
 }
 
 double parse_share(std::string_view text) { return or_usage_error(try_share(text), text, "a share such as 5% or 0.05, below 1"); }

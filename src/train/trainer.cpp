@@ -119,6 +119,14 @@ StepStats Trainer::end_step() {
           .d_fake = after.metric[d_fake], .loss_content = after.metric[loss_content]};
 }
 
+Var Trainer::augmented(const Var& pictures, std::uint32_t call) const {
+  const Augment a = parse_augment(config_.augment);
+  if (!a.color && !a.translation && !a.cutout) return pictures;
+  const DiffAugment p{.key = {static_cast<std::uint64_t>(config_.seed), streams::augment + call}, .brightness = a.color,
+                      .saturation = a.color, .contrast = a.color, .translation = a.translation, .cutout = a.cutout};
+  return diff_augment(pictures, p, state_tensor_);
+}
+
 std::vector<Var> Trainer::gradients(const Var& loss, std::initializer_list<std::size_t> networks) const {
   Var total = loss;
   std::vector<Var> vars;
