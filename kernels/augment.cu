@@ -31,7 +31,10 @@ __global__ __launch_bounds__(augment_threads) void diff_augment_kernel(T* y, con
   __shared__ AugmentDraw draw;
   const std::uint32_t n = walk.parts(blockIdx.x), part = blockIdx.x - n * walk.parts.divisor;
   const auto channels = static_cast<std::int32_t>(walk.channels.divisor), width = static_cast<std::int32_t>(walk.width.divisor);
-  if (threadIdx.x == 0) draw = draw_augment(p, state->step, n, walk.height, width);
+  if (threadIdx.x == 0) {
+    const AugmentDraw drawn = draw_augment(p, state->step, n, walk.height, width);
+    draw = drawn;  // as a store that the instrumented form sees
+  }
   __syncthreads();
   const std::int64_t picture = std::int64_t{n} * walk.elements;
   const float of_picture = p.contrast ? mean[std::int64_t{n} * channels] : 0.0f;

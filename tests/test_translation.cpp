@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -218,7 +219,9 @@ TEST_F(Translation, ARunShowsAndMeasuresWhatWasHeldOut) {
   RunEvents events = silent;
   events.note = [&](const std::string& note) { notes.push_back(note); };
   const RunResult run = train(config, events);
-  EXPECT_NE(notes.at(0).find("257 pairs, 13 of them held out"), std::string::npos) << notes.at(0);
+  const auto summary = std::find_if(notes.begin(), notes.end(), [](const std::string& note) { return note.starts_with("A/ and B/"); });
+  ASSERT_NE(summary, notes.end());
+  EXPECT_NE(summary->find("257 pairs, 13 of them held out"), std::string::npos) << *summary;
   const std::vector<nlohmann::json> measured = lines(run.folder / "holdout.jsonl");
   ASSERT_GE(measured.size(), 2u);
   EXPECT_EQ(measured.back().at("step"), 4);
