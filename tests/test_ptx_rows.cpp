@@ -100,7 +100,7 @@ std::vector<OpCase> tile_rows() {
   conv_row({1, 12, 11, 16}, 68);
   conv_row({2, 17, 16, 4}, 68);
   conv_row({1, 9, 7, 40}, 72);  // on tensor cores
-  conv_row({2, 17, 16, 8}, 136);
+  conv_row({2, 17, 16, 24}, 136);
   for (const bool ta : {false, true}) {
     for (const bool tb : {false, true}) {
       gemm_row(66, 66, 18, ta, tb);
