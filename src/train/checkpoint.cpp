@@ -120,17 +120,11 @@ auto read_card(const SafetensorsFile& file, const std::filesystem::path& path, c
   }
 }
 
-SafetensorsFile parse_file(const std::vector<std::byte>& bytes, const std::filesystem::path& path) {
+// Errors of `body` with the file's name before them.
+template <class Body>
+auto naming(const std::filesystem::path& path, Body&& body) {
   try {
-    return parse_safetensors(bytes);
-  } catch (const Error& e) {
-    throw Error(e.code(), fmt::format("{}: {}", quote(path.string()), e.what()));
-  }
-}
-
-void load_weights(const SafetensorsFile& file, const std::filesystem::path& path, Parameters& parameters) {
-  try {
-    load_parameters(file, "", parameters);
+    return body();
   } catch (const Error& e) {
     throw Error(e.code(), fmt::format("{}: {}", quote(path.string()), e.what()));
   }
@@ -169,19 +163,19 @@ TranslatorCard read_translator_card(const SafetensorsFile& file, const std::file
 
 LoadedGenerator load_generator(Backend& backend, const std::filesystem::path& path) {
   const std::vector<std::byte> bytes = read_file(path);
-  const SafetensorsFile file = parse_file(bytes, path);
+  const SafetensorsFile file = naming(path, [&] { return parse_safetensors(bytes); });
   LoadedGenerator loaded{.generator = nullptr, .card = read_model_card(file, path), .hash = sha256_hex(bytes)};
   loaded.generator = make_generator(backend, loaded.card.model, 0);
-  load_weights(file, path, loaded.generator->parameters());
+  naming(path, [&] { load_parameters(file, "", loaded.generator->parameters()); });
   return loaded;
 }
 
 LoadedTranslator load_translator(Backend& backend, const std::filesystem::path& path) {
   const std::vector<std::byte> bytes = read_file(path);
-  const SafetensorsFile file = parse_file(bytes, path);
+  const SafetensorsFile file = naming(path, [&] { return parse_safetensors(bytes); });
   LoadedTranslator loaded{.translator = nullptr, .card = read_translator_card(file, path), .hash = sha256_hex(bytes)};
   loaded.translator = make_translator(backend, loaded.card.network, 0);
-  load_weights(file, path, loaded.translator->parameters());
+  naming(path, [&] { load_parameters(file, "", loaded.translator->parameters()); });
   return loaded;
 }
 
