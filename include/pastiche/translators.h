@@ -12,11 +12,12 @@
 
 namespace pastiche {
 
-// A translator is built from this and from nothing else. All normalise by instance, so a picture's result does not depend on
+// A translator is built from this and from nothing else. All normalise each picture by itself, so its result does not depend on
 // the others of its batch, and decode by nearest-neighbour upsampling and convolution, which leaves no checkerboard (Odena et
 // al., 2016).
 //   unet    Ronneberger et al., 2015, as in pix2pix (Isola et al., 2017): `depth` halvings by 4x4 convolutions, each joined to
-//           the decoder at its size.
+//           the decoder at its size, the picture itself too, before a last 3x3. Group norm of 8 groups, as an instance norm
+//           takes the mean of every channel out of a picture, and with it what colour it is to have.
 //   resnet  Johnson et al., 2016, as in CycleGAN (Zhu et al., 2017): 7x7, two halvings, `blocks` residual blocks, two
 //           doublings, 7x7; reflection padding.
 struct TranslatorConfig {

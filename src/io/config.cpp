@@ -339,11 +339,15 @@ TrainConfig default_config(const std::string& model, const std::string& preset) 
   config.decay_from = 0.5;
   config.ema = 0;
   config.grid = "4x8";
+  config.loss = "lsgan";
   if (model == "pix2pix") {
     config.network = "unet";
-    config.dropout = 0.5;
-  } else {
-    config.loss = "lsgan";
+    if (full) {
+      config.dropout = 0.5;
+    } else {  // at equal rates the discriminator wins before the small generator has learned which colour goes where
+      config.lr_g = 6e-4;
+      config.lr_d = 3e-5;
+    }
   }
   return config;
 }

@@ -4,12 +4,14 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <numeric>
 #include <nlohmann/json.hpp>
 
 namespace pastiche {
 namespace {
 
 constexpr double leaky_slope = 0.2;
+constexpr std::int64_t norm_groups = 8;  // of a U-Net
 constexpr Activation leaky{Activation::Kind::leaky_relu, leaky_slope};
 constexpr Activation to_unit{Activation::Kind::tanh};
 const Init weight = Init::normal(0, 0.02);  // as in the papers
@@ -98,21 +100,22 @@ class UnetTranslator final : public Translator {
       : Translator(backend, config, std::move(prefix), seed, dtype), seed_(seed), depth_(static_cast<std::size_t>(config.depth)) {
     for (std::size_t i = 0; i < depth_; ++i) feature_channels_.push_back(std::min(config.ngf << i, 8 * config.ngf));
     for (std::size_t i = 0; i < depth_; ++i) {
-      const std::string name = fmt::format("down{}", i + 1);
       const Conv halve{.stride = 2, .pad = 1};
       const bool norm = has_norm(i);
-      downs_.emplace_back(parameters_, name,
+      downs_.emplace_back(parameters_, fmt::format("down{}", i + 1),
                           ConvOptions{.in = feature_channels_[i], .out = feature_channels_[i + 1], .kernel = 4, .conv = halve,
                                       .bias = norm ? Bias::no : Bias::yes, .weight = weight});
-      down_norms_.emplace_back(parameters_, name + ".norm", InstanceNormOptions{.channels = feature_channels_[i + 1]});
+      if (norm) add_norm(down_norms_, fmt::format("down_norm{}", i + 1), feature_channels_[i + 1]);
     }
-    for (std::size_t i = depth_; i-- > 1;) {
-      const std::string name = fmt::format("up{}", i + 1);
-      ups_.push_back(conv_without_bias(parameters_, name, decoder_in(i), feature_channels_[i], 3, up_conv));
-      up_norms_.emplace_back(parameters_, name + ".norm", InstanceNormOptions{.channels = feature_channels_[i]});
+    for (std::size_t i = depth_; i-- > 0;) {
+      const std::int64_t out = i > 0 ? feature_channels_[i] : config.ngf;
+      ups_.push_back(conv_without_bias(parameters_, fmt::format("up{}", i + 1), decoder_in(i), out, 3, up_conv));
+      add_norm(up_norms_, fmt::format("up_norm{}", i + 1), out);
     }
-    ups_.emplace_back(parameters_, "up1",
-                      ConvOptions{.in = decoder_in(0), .out = config.channels, .kernel = 3, .conv = up_conv, .weight = weight});
+    // At full size, beside the picture itself: an upsampling convolution alone blurs lines of one pixel.
+    const std::int64_t in = config.ngf + config.channels;
+    to_image_.emplace(parameters_, "to_image",
+                      ConvOptions{.in = in, .out = config.channels, .kernel = 3, .conv = {.pad = 1}, .weight = weight});
   }
 
   std::vector<Var> encode(const Var& x, const Pass& pass) const override {
@@ -120,34 +123,40 @@ class UnetTranslator final : public Translator {
     std::vector<Var> features{x};  // feature i: [N,H/2^i,W/2^i,feature_channels_[i]]
     for (std::size_t i = 0; i < depth_; ++i) {
       const Var& below = features.back();
-      features.push_back(has_norm(i) ? down_norms_[i](downs_[i](below), leaky_slope, pass) : downs_[i](below, leaky));
+      features.push_back(has_norm(i) ? down_norms_[i - 1](downs_[i](below), leaky_slope, pass) : downs_[i](below, leaky));
     }
     return features;
   }
 
   Var decode(std::vector<Var> features, const Pass& pass) const override {
     Var y = features.back();
-    for (std::size_t j = 0; j + 1 < depth_; ++j) {  // from the innermost
+    for (std::size_t j = 0; j < depth_; ++j) {  // from the innermost
       y = up_norms_[j](ups_[j](y), 0, pass, up_conv.out);
-      if (config_.dropout > 0 && j < 3 && pass.mode == Mode::train) {
+      if (config_.dropout > 0 && j < 3 && j + 1 < depth_ && pass.mode == Mode::train) {
         const std::uint32_t stream = streams::dropout + static_cast<std::uint32_t>(j) + 256 * pass.call;
         y = dropout(y, {.p = config_.dropout, .key = {seed_, stream}}, pass.state);
       }
       const Var joined[] = {y, features[depth_ - 1 - j]};
       y = concat(joined, 3);
     }
-    return join_phases(ups_.back()(y, to_unit), up_conv.out);
+    return (*to_image_)(y, to_unit);
   }
 
  private:
-  // The papers leave the outermost layer without; the innermost may be a single pixel, which has no variance.
+  // Over groups of channels: an instance norm would take the mean of each channel, and with it the colour, out of every picture.
+  void add_norm(std::vector<GroupNorm>& norms, const std::string& name, std::int64_t channels) {
+    norms.emplace_back(parameters_, name, GroupNormOptions{.channels = channels, .groups = std::gcd(channels, norm_groups)});
+  }
+
+  // The papers leave the outermost layer and the innermost without.
   bool has_norm(std::size_t down) const { return down > 0 && down + 1 < depth_; }
   std::int64_t decoder_in(std::size_t i) const { return feature_channels_[i + 1] * (i + 1 == depth_ ? 1 : 2); }
 
   std::uint64_t seed_;
   std::size_t depth_;
   std::vector<Conv2d> downs_, ups_;  // from the picture inwards, and from there outwards
-  std::vector<InstanceNorm> down_norms_, up_norms_;
+  std::vector<GroupNorm> down_norms_, up_norms_;
+  std::optional<Conv2d> to_image_;
 };
 
 // ---- by name ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """pix2pix, CycleGAN and CUT in PyTorch: the networks of translators.h and patch_nce.h in NCHW, with the names of pastiche's files,
 and the steps of TranslationTrainer. `tools/parity` compares them with pastiche's."""
 import copy
+import math
 
 import numpy as np
 import torch
@@ -36,9 +37,16 @@ class Unet(nn.Module):
         channels = self.feature_channels = [c["channels"], *(min(2**i, 8) * c["ngf"] for i in range(self.depth))]
         for i in range(self.depth):
             self.add_module(f"down{i + 1}", conv(*channels[i : i + 2], 4, stride=2, padding=1, bias=not self.has_norm(i)))
+            if self.has_norm(i):
+                self.add_module(f"down_norm{i + 1}", self.norm(channels[i + 1]))
         for i in reversed(range(self.depth)):
-            inputs = channels[i + 1] * (1 if i + 1 == self.depth else 2)
-            self.add_module(f"up{i + 1}", conv(inputs, channels[i], 3, padding=1, bias=i == 0))
+            inputs, outputs = channels[i + 1] * (1 if i + 1 == self.depth else 2), channels[i] if i > 0 else c["ngf"]
+            self.add_module(f"up{i + 1}", conv(inputs, outputs, 3, padding=1, bias=False))
+            self.add_module(f"up_norm{i + 1}", self.norm(outputs))
+        self.to_image = conv(c["ngf"] + c["channels"], c["channels"], 3, padding=1)
+
+    def norm(self, channels):
+        return nn.GroupNorm(math.gcd(channels, 8), channels)
 
     def has_norm(self, i):
         return 0 < i < self.depth - 1
@@ -47,17 +55,17 @@ class Unet(nn.Module):
         features = [x]
         for i in range(self.depth):
             x = getattr(self, f"down{i + 1}")(features[-1])
-            features.append(leaky(F.instance_norm(x) if self.has_norm(i) else x))
+            features.append(leaky(getattr(self, f"down_norm{i + 1}")(x) if self.has_norm(i) else x))
         return features
 
     def decode(self, features):
         y = features[-1]
-        for i in reversed(range(1, self.depth)):
-            y = F.relu(F.instance_norm(getattr(self, f"up{i + 1}")(upsample(y))))
-            if i >= self.depth - 3:
+        for i in reversed(range(self.depth)):
+            y = F.relu(getattr(self, f"up_norm{i + 1}")(getattr(self, f"up{i + 1}")(upsample(y))))
+            if i > 0 and i >= self.depth - 3:
                 y = F.dropout(y, self.dropout, self.training)
             y = torch.cat([y, features[i]], 1)
-        return torch.tanh(self.up1(upsample(y)))
+        return torch.tanh(self.to_image(y))
 
     def forward(self, x):
         return self.decode(self.encode(x))
