@@ -157,7 +157,7 @@ void print_lines(const Gpu& gpu, const std::string& title, std::vector<Line> lin
                work.blocks / gpu.multiprocessors, microseconds(t[0]), microseconds(t[1]), microseconds(t[2]), microseconds(t[3]), microseconds(t[4]),
                limit_name(line.bounds, work), modelled_words);
   }
-  fmt::print("A step takes {:.3f} ms at least: {}.\n\n", 1e3 * step, modelled_words);
+  fmt::print("The bounds of a step add up to {:.3f} ms: {}.\n\n", 1e3 * step, modelled_words);
 }
 
 void print_published() {
@@ -250,9 +250,9 @@ std::string error_range() {
       right += a.published > b.published;
     }
   }
-  return fmt::format("Checked against {} published kernels on {}: they took {:.2f} to {:.2f} times their bound; of {} pairs that it tells apart by more "
-                     "than 2%, {} were in its order. It ranks kernels and claims no time.",
-                     all.size(), "RTX A6000, GeForce RTX 4090 and A100", least, most, pairs, right);
+  return fmt::format("Checked against {} published kernels on RTX A6000, GeForce RTX 4090 and A100: they took {:.2f} to {:.2f} times their bound.\n"
+                     "Of {} pairs that the bounds tell apart by more than 2%, {} were in their order. The model ranks kernels and claims no time.",
+                     all.size(), least, most, pairs, right);
 }
 
 void print_model(const ModelOptions& o, const std::vector<ModelCase>& models, const std::vector<DType>& dtypes) {
@@ -278,7 +278,12 @@ void print_model(const ModelOptions& o, const std::vector<ModelCase>& models, co
       print_lines(gpu, fmt::format("{}, {}", model.name(), dtype_name(dtype)), std::move(lines));
     }
   }
-  fmt::print("{}\nPeak rates: {}.\n", error_range(), gpu.sources);
+  fmt::print("{}\nPeak rates:\n", error_range());
+  for (std::size_t begin = 0; begin < gpu.sources.size();) {
+    const std::size_t end = std::min(gpu.sources.find("; ", begin), gpu.sources.size());
+    fmt::print("- {}\n", gpu.sources.substr(begin, end - begin));
+    begin = end + 2;
+  }
   if (!o.json.empty()) write_file_atomically(o.json, json.dump(1) + "\n");
 }
 

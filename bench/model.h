@@ -4,7 +4,8 @@
 // in the machine code (kernel_counts.inc); how many passes there are follows from the shape.
 //
 // A bound is the time that one resource would take alone, at its public peak rate (gpus.h). What comes before and after main loops, latencies,
-// launches and clocks below boost are not in it.
+// launches and clocks below boost are not in it. The second-level cache is bound as if the first level found nothing, which copies for tensor
+// cores go past anyway.
 #include <array>
 #include <string>
 #include <vector>
@@ -63,7 +64,7 @@ struct Compared {
   double published, bound;  // seconds
 };
 std::vector<Compared> published_kernels();
-// "They took 1.06 to 2.75 times ..."
+// What that comes to, in two lines.
 std::string error_range();
 
 struct ModelOptions {

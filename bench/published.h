@@ -18,7 +18,7 @@ struct Published {
 constexpr std::string_view sgemm_cuda = "github.com/siboehm/SGEMM_CUDA, README";
 constexpr std::string_view mma_matmul = "github.com/spatters/mma-matmul, README";
 // The GPU is not named there; tensor cores that fast (min_cc 80), beside such f32, are those of an A100.
-constexpr std::string_view cutlass_profiler = "github.com/NVIDIA/cutlass, media/docs/cpp/profiler.md";
+constexpr std::string_view cutlass_profiler = "github.com/NVIDIA/cutlass, media/docs/cpp/profiler.md; an A100 by its rates";
 
 constexpr Published published[] = {
     {"a6000", "3: SMEM Caching", 4092, 4092, 4092, 32, 32, 32, 4, 4, {"", 86, 84, 0, 32, 42}, 2980.3, sgemm_cuda},

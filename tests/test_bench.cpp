@@ -249,7 +249,7 @@ TEST_F(BenchProgram, ModelSaysOnEveryLineThatNothingWasMeasured) {
     int figures = 0;
     for (const std::string& line : lines_of(f.out)) {
       const bool of_kernel = line.starts_with("  ") && line.find("limit") == line.npos;
-      if (!of_kernel && !line.starts_with("A step") && !line.starts_with("article-")) continue;
+      if (!of_kernel && !line.starts_with("The bounds of a step") && !line.starts_with("article-")) continue;
       ++figures;
       EXPECT_NE(line.find("modelled, not measured"), line.npos) << line;
       EXPECT_LE(line.size(), 120u) << line;
@@ -277,7 +277,7 @@ TEST_F(BenchProgram, ModelIsCheckedAgainstPublishedKernels) {
   EXPECT_EQ(kernels, 16);
   EXPECT_NE(f.out.find("16 published kernels"), std::string::npos) << f.out;
   EXPECT_NE(f.out.find("1.06 to 2.71 times"), std::string::npos) << f.out;
-  EXPECT_NE(f.out.find("of 35 pairs that it tells apart by more than 2%, 34 were"), std::string::npos) << f.out;
+  EXPECT_NE(f.out.find("Of 35 pairs that the bounds tell apart by more than 2%, 34 were"), std::string::npos) << f.out;
 }
 
 TEST_F(BenchProgram, MeasuresWritesJsonAndTables) {
