@@ -256,13 +256,16 @@ std::string error_range() {
 }
 
 void print_model(const ModelOptions& o, const std::vector<ModelCase>& models, const std::vector<DType>& dtypes) {
-  if (o.published) print_published();
+  if (o.published) {
+    print_published();
+    fmt::print("{}\n", error_range());
+    return;
+  }
   const Gpu& gpu = gpu_of(o.gpu);
   nlohmann::ordered_json json{{"context", {{"gpu", gpu.full_name}, {"sources", gpu.sources}, {"error", error_range()}, {"what", modelled_words}}}};
   Planner planner(gpu);
   for (const DType dtype : dtypes) {
     for (const ModelCase& model : models) {
-      if (o.published) continue;
       const ModelRows rows = model_rows(model, dtype);
       std::vector<Line> lines;
       for (const Row& row : rows.layers) {
@@ -278,7 +281,8 @@ void print_model(const ModelOptions& o, const std::vector<ModelCase>& models, co
       print_lines(gpu, fmt::format("{}, {}", model.name(), dtype_name(dtype)), std::move(lines));
     }
   }
-  fmt::print("{}\nPeak rates:\n", error_range());
+  fmt::print("An SM: blocks for each multiprocessor. +3: three further kernels of that launch, whose bytes are in L2 and DRAM.\n{}\nPeak rates:\n",
+             error_range());
   for (std::size_t begin = 0; begin < gpu.sources.size();) {
     const std::size_t end = std::min(gpu.sources.find("; ", begin), gpu.sources.size());
     fmt::print("- {}\n", gpu.sources.substr(begin, end - begin));
