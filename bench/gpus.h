@@ -14,15 +14,16 @@ struct Gpu {
   std::string_view sources;
 };
 
-// Where the maker gives no rate of the second-level cache and no measurement is cited, it is 64 bytes a clock for each multiprocessor, which is
-// what one takes at most: the cache itself may give less.
+// Where the maker gives no rate of the second-level cache and no measurement is cited, it is 64 bytes a clock for each multiprocessor,
+// which is what one takes at most: the cache itself may give less.
 constexpr double port(int multiprocessors, double mhz) { return 64e-3 * multiprocessors * mhz; }
 
 constexpr Gpu gpus[] = {
     {"a100", "A100 SXM4 80 GB", 80, 108, 1410, 19.5, 312, 7219, 2039,
      "NVIDIA A100 data sheet (2021); NVIDIA A100 Tensor Core GPU Architecture, V1.0: 5,120 bytes a clock of the L2 cache"},
     {"a6000", "RTX A6000", 86, 84, 1800, 38.7, 154.8, port(84, 1800), 768,
-     "NVIDIA RTX A6000 data sheet; NVIDIA Ampere GA102 GPU Architecture, V2.0: bf16 without sparsity; L2: 64 bytes a clock and multiprocessor"},
+     "NVIDIA RTX A6000 data sheet; NVIDIA Ampere GA102 GPU Architecture, V2.0: bf16 without sparsity; "
+     "L2: 64 bytes a clock and multiprocessor"},
     {"rtx3090", "GeForce RTX 3090", 86, 82, 1695, 35.6, 71.2, port(82, 1695), 936,
      "NVIDIA Ampere GA102 GPU Architecture, V2.0; L2: 64 bytes a clock and multiprocessor"},
     {"rtx4090", "GeForce RTX 4090", 89, 128, 2520, 82.6, 165.2, port(128, 2520), 1008,

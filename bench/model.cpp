@@ -38,6 +38,8 @@ Extents extents_of(std::string_view kernel) {
   return {double(m), double(n), kernel.find("MmaTile<") != kernel.npos ? 32.0 : 16.0};
 }
 
+double blocks_of(const simt_runtime::LaunchSeen& seen) { return double(seen.blocks_x) * seen.blocks_y * seen.blocks_z; }
+
 // "conv_mma 128x128"
 std::string short_name(const std::string& kernel) {
   std::string name = kernel.substr(0, kernel.find('<'));
@@ -90,12 +92,12 @@ class Planner {
       if (loop == nullptr) continue;
       if (row.work.instructions > 0) throw Error(ExitCode::failed, fmt::format("{} {} multiplies twice", op.kernel, op.shapes));
       row.kernel = seen.kernel;
-      row.work = work_of_tiles(tiles_of(op, seen), *loop, double(seen.blocks_x) * seen.blocks_y * seen.blocks_z);
+      row.work = work_of_tiles(tiles_of(op, seen), *loop, blocks_of(seen));
     }
     if (op.flop > 0 && row.work.instructions == 0) {
       throw Error(ExitCode::failed, fmt::format("{} has no counts for sm_{}: tools/kernel_facts BUILD --write", row.kernel, gpu_.arch));
     }
-    if (row.work.blocks == 0 && !seen_.empty()) row.work.blocks = double(seen_.front().blocks_x) * seen_.front().blocks_y * seen_.front().blocks_z;
+    if (row.work.blocks == 0 && !seen_.empty()) row.work.blocks = blocks_of(seen_.front());
     row.work.dram_bytes = op.bytes + between;
     // Operands come slice by slice, as often as tiles want them; everything else once.
     const double result = op.flop > 0 ? static_cast<double>(op.tensors.front().bytes()) : op.bytes;
@@ -145,8 +147,8 @@ void print_lines(const Gpu& gpu, const std::string& title, std::vector<Line> lin
   const double step = std::accumulate(lines.begin(), lines.end(), 0.0, [](double sum, const Line& line) { return sum + line.of_step; });
   std::stable_sort(lines.begin(), lines.end(), [](const Line& a, const Line& b) { return a.of_step > b.of_step; });
   fmt::print("{}, {} (sm_{}): {}\n\n", title, gpu.full_name, gpu.arch, modelled_words);
-  fmt::print("  {:<26}{:>7}{:>7}{:>9}{:>8}{:>8}{:>8}{:>8}  limit\n", "microseconds a call", "blocks", "an SM", "multiply", "issue", "shared", "L2",
-             "DRAM");
+  fmt::print("  {:<26}{:>7}{:>7}{:>9}{:>8}{:>8}{:>8}{:>8}  limit\n", "microseconds a call", "blocks", "an SM", "multiply", "issue", "shared",
+             "L2", "DRAM");
   for (const Line& line : lines) {
     const Work& work = line.modelled.work;
     const auto& t = line.bounds.seconds;
@@ -154,8 +156,8 @@ void print_lines(const Gpu& gpu, const std::string& title, std::vector<Line> lin
     fmt::print("{:>4.1f}% {} {}\n", 100 * line.of_step / step, line.row->name,
                line.row->calls > 0 ? fmt::format("({} a step)", line.row->calls) : "(only to generate)");
     fmt::print("  {:<26}{:>7.0f}{:>7.1f}{:>9}{:>8}{:>8}{:>8}{:>8}  {:<6} {}\n", short_name(line.modelled.kernel) + others, work.blocks,
-               work.blocks / gpu.multiprocessors, microseconds(t[0]), microseconds(t[1]), microseconds(t[2]), microseconds(t[3]), microseconds(t[4]),
-               limit_name(line.bounds, work), modelled_words);
+               work.blocks / gpu.multiprocessors, microseconds(t[0]), microseconds(t[1]), microseconds(t[2]), microseconds(t[3]),
+               microseconds(t[4]), limit_name(line.bounds, work), modelled_words);
   }
   fmt::print("The bounds of a step add up to {:.3f} ms: {}.\n\n", 1e3 * step, modelled_words);
 }
@@ -163,8 +165,8 @@ void print_lines(const Gpu& gpu, const std::string& title, std::vector<Line> lin
 void print_published() {
   fmt::print("| GPU | kernel | published, ms | bound, ms | published / bound | source |\n|---|---|---:|---:|---:|---|\n");
   for (const Compared& each : published_kernels()) {
-    fmt::print("| {} | {} | {:.3f} | {:.3f}, {} | {:.2f} | {} |\n", each.gpu, each.kernel, 1e3 * each.published, 1e3 * each.bound, modelled_words,
-               each.published / each.bound, each.source);
+    fmt::print("| {} | {} | {:.3f} | {:.3f}, {} | {:.2f} | {} |\n", each.gpu, each.kernel, 1e3 * each.published, 1e3 * each.bound,
+               modelled_words, each.published / each.bound, each.source);
   }
 }
 
@@ -176,12 +178,13 @@ Bounds bounds_of(const Gpu& gpu, const Work& work) {
   const double sms = gpu.multiprocessors, clock = 1e6 * gpu.clock;
   const double uneven = work.blocks > 0 ? std::ceil(work.blocks / sms) * sms / work.blocks : 1;
   return {{uneven * (work.hmma * 2 * hmma_products / (1e12 * gpu.bf16) + work.ffma * 2 * warp / (1e12 * gpu.f32)),
-           uneven * work.instructions / (schedulers * sms * clock), uneven * work.wavefronts / (sms * clock), work.l2_bytes / (1e9 * gpu.l2),
-           work.dram_bytes / (1e9 * gpu.dram)}};
+           uneven * work.instructions / (schedulers * sms * clock), uneven * work.wavefronts / (sms * clock),
+           work.l2_bytes / (1e9 * gpu.l2), work.dram_bytes / (1e9 * gpu.dram)}};
 }
 
 const LoopCounts* loop_counts(std::string_view kernel, int arch) {
-  const auto* const found = std::find_if(std::begin(counts), std::end(counts), [&](const LoopCounts& c) { return c.arch == arch && c.kernel == kernel; });
+  const auto* const found =
+      std::find_if(std::begin(counts), std::end(counts), [&](const LoopCounts& c) { return c.arch == arch && c.kernel == kernel; });
   return found == std::end(counts) ? nullptr : found;
 }
 
@@ -250,9 +253,9 @@ std::string error_range() {
       right += a.published > b.published;
     }
   }
-  return fmt::format("Checked against {} published kernels on RTX A6000, GeForce RTX 4090 and A100: they took {:.2f} to {:.2f} times their bound.\n"
-                     "Of {} pairs that the bounds tell apart by more than 2%, {} were in their order. The model ranks kernels and claims no time.",
-                     all.size(), least, most, pairs, right);
+  return fmt::format("Checked against {} published kernels on RTX A6000, GeForce RTX 4090 and A100: they took {:.2f} to {:.2f} times their "
+                     "bound.\nOf {} pairs that the bounds tell apart by more than 2%, {} were in their order. The model ranks kernels and "
+                     "claims no time.", all.size(), least, most, pairs, right);
 }
 
 void print_model(const ModelOptions& o, const std::vector<ModelCase>& models, const std::vector<DType>& dtypes) {
@@ -262,7 +265,8 @@ void print_model(const ModelOptions& o, const std::vector<ModelCase>& models, co
     return;
   }
   const Gpu& gpu = gpu_of(o.gpu);
-  nlohmann::ordered_json json{{"context", {{"gpu", gpu.full_name}, {"sources", gpu.sources}, {"error", error_range()}, {"what", modelled_words}}}};
+  nlohmann::ordered_json json;
+  json["context"] = {{"gpu", gpu.full_name}, {"sources", gpu.sources}, {"error", error_range()}, {"what", modelled_words}};
   Planner planner(gpu);
   for (const DType dtype : dtypes) {
     for (const ModelCase& model : models) {
@@ -273,16 +277,18 @@ void print_model(const ModelOptions& o, const std::vector<ModelCase>& models, co
         const Bounds bounds = bounds_of(gpu, each.work);
         lines.push_back({&row, each, bounds, static_cast<double>(row.calls) * bounds.most()});
         json["rows"].push_back({{"name", fmt::format("{}/{}/{}", model.name(), row.name, dtype_name(dtype))}, {"kernel", each.kernel},
-                                {"kernels", each.kernels}, {"calls", row.calls}, {"flop", row.launches.front().flop}, {"blocks", each.work.blocks},
+                                {"kernels", each.kernels}, {"calls", row.calls}, {"flop", row.launches.front().flop},
+                                {"blocks", each.work.blocks},
                                 {"multiply_seconds", bounds.seconds[0]}, {"issue_seconds", bounds.seconds[1]},
-                                {"shared_seconds", bounds.seconds[2]}, {"l2_seconds", bounds.seconds[3]}, {"dram_seconds", bounds.seconds[4]},
+                                {"shared_seconds", bounds.seconds[2]}, {"l2_seconds", bounds.seconds[3]},
+                                {"dram_seconds", bounds.seconds[4]},
                                 {"limit", limit_name(bounds, each.work)}, {"what", modelled_words}});
       }
       print_lines(gpu, fmt::format("{}, {}", model.name(), dtype_name(dtype)), std::move(lines));
     }
   }
-  fmt::print("An SM: blocks for each multiprocessor. +3: three further kernels of that launch, whose bytes are in L2 and DRAM.\n{}\nPeak rates:\n",
-             error_range());
+  fmt::print("An SM: blocks for each multiprocessor. +3: three further kernels of that launch, whose bytes are in L2 and DRAM.\n{}\n"
+             "Peak rates:\n", error_range());
   for (std::size_t begin = 0; begin < gpu.sources.size();) {
     const std::size_t end = std::min(gpu.sources.find("; ", begin), gpu.sources.size());
     fmt::print("- {}\n", gpu.sources.substr(begin, end - begin));

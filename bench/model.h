@@ -1,11 +1,11 @@
 #pragma once
 // What bounds a launch on a GPU that is not at hand, from counts alone. Which kernels are launched, and with how many blocks, the CUDA
-// backend is asked on src/simt, whose machine claims to be that GPU; nothing runs. What a pass of a kernel's main loop consists of was counted
-// in the machine code (kernel_counts.inc); how many passes there are follows from the shape.
+// backend is asked on src/simt, whose machine claims to be that GPU; nothing runs. What a pass of a kernel's main loop consists of was
+// counted in the machine code (kernel_counts.inc); how many passes there are follows from the shape.
 //
-// A bound is the time that one resource would take alone, at its public peak rate (gpus.h). What comes before and after main loops, latencies,
-// launches and clocks below boost are not in it. The second-level cache is bound as if the first level found nothing, which copies for tensor
-// cores go past anyway.
+// A bound is the time that one resource would take alone, at its public peak rate (gpus.h). What comes before and after main loops,
+// latencies, launches and clocks below boost are not in it. The second-level cache is bound as if the first level found nothing, which
+// copies for tensor cores go past anyway.
 #include <array>
 #include <string>
 #include <vector>

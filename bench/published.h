@@ -1,6 +1,6 @@
 #pragma once
-// Kernels of others whose speed was published, to check the bound model: what their main loops consist of, counted as ours are, in their sources
-// compiled by nvcc 13.0; wavefronts of shared memory from the addresses of a warp.
+// Kernels of others whose speed was published, to check the bound model: what their main loops consist of, counted as ours are, in their
+// sources compiled by nvcc 13.0; wavefronts of shared memory from the addresses of a warp.
 #include "model.h"
 
 namespace pastiche::bench {

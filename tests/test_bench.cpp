@@ -216,7 +216,9 @@ TEST_F(BenchProgram, DryRunListsTheRowsOfAGpu) {
 TEST_F(BenchProgram, ModelBoundsEveryLaunchOfDcgan) {
   const Finished f = run("bench model --gpu a100 --model dcgan --precision f32,bf16 --json a.json");
   ASSERT_EQ(f.code, 0) << f.err;
-  for (const char* size : {"28", "64", "128"}) EXPECT_NE(f.out.find(std::string("dcgan-") + size + " batch 64, bf16, A100"), std::string::npos);
+  for (const std::string size : {"28", "64", "128"}) {
+    EXPECT_NE(f.out.find("dcgan-" + size + " batch 64, bf16, A100"), std::string::npos) << size;
+  }
   std::set<std::string> names, measured;
   int multiplying = 0;
   const json all = json::parse(text_of(folder_ / "a.json"));

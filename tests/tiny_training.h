@@ -90,7 +90,9 @@ class TinyTraining : public testing::Test {
     TrainConfig config = tiny_bf16();
     std::vector<StepStats> here;
     const std::set<std::string> kernels = kernels_of([&] { here = run(device, config); });
-    for (const char* kernel : {"conv_mma_kernel", "conv_wgrad_mma_kernel", "gemm_mma_kernel"}) EXPECT_TRUE(kernels.contains(kernel)) << kernel;
+    for (const char* kernel : {"conv_mma_kernel", "conv_wgrad_mma_kernel", "gemm_mma_kernel"}) {
+      EXPECT_TRUE(kernels.contains(kernel)) << kernel;
+    }
     const std::vector<StepStats> cpu = run("cpu", config);
     ASSERT_EQ(here.size(), static_cast<std::size_t>(config.steps));
     for (std::size_t i = 0; i < here.size(); ++i) {
