@@ -31,10 +31,10 @@ constexpr Gpu gpus[] = {
     {"l40s", "L40S", 89, 142, 2520, 91.6, 362, port(142, 2520), 864,
      "NVIDIA L40S data sheet; L2: 64 bytes a clock and multiprocessor"},
     // mma.sync reaches 62.9 % of the 989.4 TFLOP/s that Hopper's own wgmma has.
-    {"h100", "H100 SXM5", 90, 132, 1830, 66.9, 0.629 * 989.4, 6650, 3352,
+    {"h100", "H100 SXM5", 90, 132, 1980, 66.9, 0.629 * 989.4, 6650, 3352,
      "NVIDIA H100 Tensor Core GPU Architecture, V1.04; 62.9% of its bf16 for mma.sync: Luo et al., arXiv 2402.13499; "
      "L2: measured, in OpenXLA's cost model of matrix products, gpu_dot_fusion_cost_model.cc"},
-    {"h200", "H200 SXM", 90, 132, 1830, 66.9, 0.629 * 989.4, 6650, 4800,
+    {"h200", "H200 SXM", 90, 132, 1980, 66.9, 0.629 * 989.4, 6650, 4800,
      "as h100; memory: NVIDIA H200 data sheet"},
 };
 

@@ -88,6 +88,9 @@ class Planner {
 
     ModelledRow row{.kernel = seen_.empty() ? "" : seen_.front().kernel, .kernels = std::ssize(seen_), .work = {}};
     for (const simt_runtime::LaunchSeen& seen : seen_) {
+      if (seen.kernel.starts_with("kernel at ")) {
+        throw Error(ExitCode::failed, "this program was stripped of the symbols that kernels are known by");
+      }
       const LoopCounts* const loop = loop_counts(seen.kernel, gpu_.arch);
       if (loop == nullptr) continue;
       if (row.work.instructions > 0) throw Error(ExitCode::failed, fmt::format("{} {} multiplies twice", op.kernel, op.shapes));

@@ -66,6 +66,13 @@ class SimtModel : public testing::Test {
   const Machine before_ = machine();
 };
 
+TEST_F(SimtModel, PeakRatesAreThoseOfTheClock) {
+  for (const Gpu& gpu : gpus) {
+    const double lanes = gpu.arch == 80 ? 64 : 128;  // for f32
+    EXPECT_NEAR(2e-6 * lanes * gpu.multiprocessors * gpu.clock / gpu.f32, 1, 0.005) << gpu.name;
+  }
+}
+
 // On a GPU of one multiprocessor tiles are large, on one of many they are small.
 TEST_F(SimtModel, CountsWhatKernelsDo) {
   std::set<std::string> kernels;
