@@ -260,7 +260,8 @@ TEST_F(BenchProgram, ModelSaysOnEveryLineThatNothingWasMeasured) {
     EXPECT_NE(f.out.find("Checked against "), std::string::npos) << f.out;
   }
   EXPECT_EQ(run("bench model --gpu voodoo2").code, 2);
-  const std::string copy = "cd " + folder_.string() + " && cp " PASTICHE_PROGRAM "-bench . && strip pastiche-bench && ./pastiche-bench model 2>err";
+  const std::string copy = "cd " + folder_.string() + " && cp " PASTICHE_PROGRAM "-bench . && strip pastiche-bench && ./pastiche-bench model "
+                           "2>err";
   EXPECT_NE(std::system(copy.c_str()), 0);
   EXPECT_NE(text_of(folder_ / "err").find("stripped of the symbols"), std::string::npos);
   EXPECT_EQ(run("bench model --precision f16").code, 2);
