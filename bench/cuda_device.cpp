@@ -43,10 +43,14 @@ class Stopwatch {
 
 class CudaDevice : public Device {
  public:
-  CudaDevice(const std::string& name, std::unique_ptr<CudaBackend> backend) : Device(name), backend_(std::move(backend)) {}
+  using Device::Device;
 
-  CudaBackend& backend() override { return *backend_; }
-  void wait() override { PASTICHE_CUDA_CHECK(cudaStreamSynchronize(backend_->stream())); }
+  CudaBackend& backend() override {
+    if (backend_ == nullptr) backend_ = make();
+    return *backend_;
+  }
+  bool supports(DType dtype) override { return dtype != DType::f64; }
+  void wait() override { PASTICHE_CUDA_CHECK(cudaStreamSynchronize(backend().stream())); }
   std::unique_ptr<Timer> timer(const Program& program) override { return std::make_unique<CudaTimer>(*this, program); }
 
   // The peak in f32 and bf16 is what the vendor's GEMM reaches, where it is at hand.
@@ -61,12 +65,15 @@ class CudaDevice : public Device {
             .bytes = copy_rate(*this, std::size_t{1} << 29)};
   }
 
+ protected:
+  virtual std::unique_ptr<CudaBackend> make() const { return std::make_unique<CudaBackend>(); }
+
  private:
   // Launches are recorded and replayed, so that the time of launching them stays out.
   class CudaTimer final : public Timer {
    public:
     CudaTimer(CudaDevice& device, const Program& program)
-        : backend_(*device.backend_), stopwatch_(backend_.stream()), flushed_(device.flush_buffer()) {
+        : backend_(device.backend()), stopwatch_(backend_.stream()), flushed_(device.flush_buffer()) {
       once_ = backend_.record([&] { program.run(); });
       once_->run();
       stopwatch_.start();
@@ -103,7 +110,7 @@ class CudaDevice : public Device {
 
   // Larger than any GPU's cache.
   Tensor& flush_buffer() {
-    if (!flush_buffer_.defined()) flush_buffer_ = Tensor::empty(*backend_, {std::int64_t{64} << 20});
+    if (!flush_buffer_.defined()) flush_buffer_ = Tensor::empty(backend(), {std::int64_t{64} << 20});
     return flush_buffer_;
   }
 
@@ -114,8 +121,7 @@ class CudaDevice : public Device {
 #ifdef PASTICHE_BENCH_CUDNN
 class CudnnDevice final : public CudaDevice {
  public:
-  CudnnDevice(const std::string& name, Tf32 tf32)
-      : CudaDevice(name, std::make_unique<CudnnBackend>(CudnnOptions{.tf32 = tf32, .phases_hold_the_map = true})), tf32_(tf32) {}
+  CudnnDevice(const std::string& name, Tf32 tf32) : CudaDevice(name), tf32_(tf32) {}
 
   bool is_vendor() const override { return true; }
 
@@ -129,6 +135,11 @@ class CudnnDevice final : public CudaDevice {
   }
   long stand_ins() override { return static_cast<CudnnBackend&>(backend()).stand_ins(); }
 
+ protected:
+  std::unique_ptr<CudaBackend> make() const override {
+    return std::make_unique<CudnnBackend>(CudnnOptions{.tf32 = tf32_, .phases_hold_the_map = true});
+  }
+
  private:
   Tf32 tf32_;
 };
@@ -141,7 +152,7 @@ std::unique_ptr<Device> make_cuda_device(const std::string& name) {
   if (name == "cudnn") return std::make_unique<CudnnDevice>(name, Tf32::no);
   if (name == "cudnn-tf32") return std::make_unique<CudnnDevice>(name, Tf32::yes);
 #endif
-  return std::make_unique<CudaDevice>(name, std::make_unique<CudaBackend>());
+  return std::make_unique<CudaDevice>(name);
 }
 
 }  // namespace pastiche::bench

@@ -82,6 +82,7 @@ class HostDevice final : public Device {
   }
 
   Backend& backend() override { return *backend_; }
+  bool supports(DType dtype) override { return backend_->supports(dtype); }
 
   void wait() override {
     float ignored = 0;

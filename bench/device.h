@@ -25,7 +25,9 @@ class Device {
   virtual ~Device() = default;
 
   const std::string& name() const { return name_; }
+  // Made where it is first asked for: rows are listed without the hardware that would run them.
   virtual Backend& backend() = 0;
+  virtual bool supports(DType) = 0;
   virtual void wait() = 0;  // for all that was launched
 
   // Seconds that a program takes: run again and again, and with its tensors out of the caches.

@@ -20,6 +20,7 @@
 #include "backends/traced.h"
 #include "cli/bench_options.h"
 #include "device.h"
+#include "model.h"
 #include "retune.h"
 #include "rows.h"
 
@@ -70,11 +71,11 @@ Devices open_devices(const BenchOptions& o, const Names& names) {
   std::string absent = names.absent;
   for (const std::string& name : names.devices) {
     devices.all.push_back(make_device(name, o.threads));
-    note("device " + name, devices.all.back()->backend().fingerprint());
+    if (!o.dry_run) note("device " + name, devices.all.back()->backend().fingerprint());
     if (name == "cuda") absent = vendors_of(name).empty() ? "this build has no cuDNN" : "";
     for (const std::string& vendor : vendors_of(name)) {
       devices.all.push_back(make_device(vendor, o.threads));
-      note("device " + vendor, devices.all.back()->backend().fingerprint());
+      if (!o.dry_run) note("device " + vendor, devices.all.back()->backend().fingerprint());
     }
   }
   if (!absent.empty()) note("absent vendor", absent);
@@ -191,7 +192,7 @@ void register_rows(const Devices& devices, const std::string& group, const std::
   for (const Row& row : rows) {
     for (std::size_t i = 0; i < devices.all.size(); ++i) {
       Device& device = *devices.all[i];
-      if (!device.backend().supports(dtype) || !device.serves(row.launches)) continue;
+      if (!device.supports(dtype) || !device.serves(row.launches)) continue;
       const Roofline& roofline = devices.rooflines[i];
       const auto measure = [&device, &row, &roofline](bool cold) {
         return [&device, &row, &roofline, cold](benchmark::State& state) { measure_row(state, device, row, roofline, cold); };
@@ -207,7 +208,7 @@ void register_rows(const Devices& devices, const std::string& group, const std::
 void register_whole(const Devices& devices, const ModelCase& model, const Row& row, DType dtype, WorkOf work_of) {
   for (std::size_t i = 0; i < devices.all.size(); ++i) {
     Device& device = *devices.all[i];
-    if (!device.backend().supports(dtype) || !device.serves(row.launches)) continue;
+    if (!device.supports(dtype) || !device.serves(row.launches)) continue;
     const auto run = [&device, &model, &row, dtype, work_of, &roofline = devices.rooflines[i]](benchmark::State& state) {
       measure_whole(state, device, model, row, dtype, roofline, work_of);
     };
@@ -360,10 +361,16 @@ int run(int argc, char** argv) {
   CLI::App app{"Measures. `pastiche bench` runs this program and makes tables of what it writes."};
   BenchOptions o;
   add_bench_options(app, o);
+  CLI::App* const bounds = app.add_subcommand("model", "Prints what bounds the models' launches on a GPU.");
+  add_bound_options(*bounds, o);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return error.get_exit_code() == 0 ? app.exit(error) : throw Error(ExitCode::usage, error.what());
+  }
+  if (*bounds) {
+    print_model({.gpu = o.gpu, .json = o.json, .published = o.published}, models_of(o, "cuda"), dtypes_of(o));
+    return 0;
   }
   if (o.retune) {
     retune({.threads = o.threads, .repetitions = o.repetitions});

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
@@ -143,7 +144,7 @@ TEST_F(Bench, TableSetsTheVendorBesideOurs) {
 }
 
 TEST_F(Bench, HelpOpensWithTwoExamples) {
-  for (const std::string command : {"bench", "bench compare", "bench table"}) {
+  for (const std::string command : {"bench", "bench compare", "bench table", "bench model"}) {
     const Finished f = run(command + " --help");
     EXPECT_EQ(f.code, 0) << command;
     EXPECT_LT(f.out.find("Examples:"), f.out.find("Usage:")) << command;
@@ -174,6 +175,115 @@ TEST_F(BenchProgram, DryRunListsTheOpTableAndEveryModelsLaunches) {
   }
   for (const char* name : {"dcgan-64 batch 4/step/bf16/cpu/warm", "dcgan-128 batch 4/conv2d [4,32,32,512] [4,32,32,256] [128,5,5,256] upsample 2 inner/f32/cpu/cold"})
     EXPECT_NE(f.out.find(name), std::string::npos) << name;
+}
+
+std::set<std::string> lines_of(const std::string& text) {
+  std::istringstream in(text);
+  std::set<std::string> lines;
+  for (std::string line; std::getline(in, line);) lines.insert(line);
+  return lines;
+}
+
+TEST_F(BenchProgram, DryRunListsWhatIsThenMeasured) {
+  const std::string tiny = "bench --device cpu --model dcgan --size 12 --ngf 2 --ndf 2 --batch 2 --filter 'conv2d|upsample|step|generate' ";
+  const Finished measured = run(tiny + "--min-time 0 --repetitions 1 --threads 1 --json a.json");
+  ASSERT_EQ(measured.code, 0) << measured.err;
+  std::set<std::string> names;
+  const json all = json::parse(text_of(folder_ / "a.json"));
+  for (const json& each : all.at("benchmarks")) names.insert(each.at("run_name"));
+  EXPECT_EQ(lines_of(run(tiny + "--dry-run").out), names);
+  EXPECT_GT(names.size(), 50u);
+}
+
+#ifdef PASTICHE_CUDA
+// With or without one: the rows of any device of ours, and cuDNN's beside them where this build has it.
+TEST_F(BenchProgram, DryRunListsTheRowsOfAGpu) {
+  std::set<std::string> ours, expected = lines_of(run("bench --device simt --batch 64 --precision f32,bf16 --dry-run").out);
+  const Finished f = run("bench --device cuda --precision f32,bf16 --dry-run");
+  ASSERT_EQ(f.code, 0) << f.err;
+  for (const std::string& line : lines_of(f.out)) {
+    const std::size_t at = line.find("/cuda/");
+    if (at != line.npos) ours.insert(line.substr(0, at) + "/simt/" + line.substr(at + 6));
+    else EXPECT_NE(line.find("/cudnn"), line.npos) << line;
+  }
+  EXPECT_EQ(ours, expected);
+}
+#endif
+
+// ---- the bound model -------------------------------------------------------------------------------------------------
+
+// The rows that `bench layers` measures, each with all bounds, of which the largest is named.
+TEST_F(BenchProgram, ModelBoundsEveryLaunchOfDcgan) {
+  const Finished f = run("bench model --gpu a100 --model dcgan --precision f32,bf16 --json a.json");
+  ASSERT_EQ(f.code, 0) << f.err;
+  for (const std::string size : {"28", "64", "128"}) {
+    EXPECT_NE(f.out.find("dcgan-" + size + " batch 64, bf16, A100"), std::string::npos) << size;
+  }
+  std::set<std::string> names, measured;
+  int multiplying = 0;
+  const json all = json::parse(text_of(folder_ / "a.json"));
+  for (const json& row : all.at("rows")) {
+    const std::string name = row.at("name"), kernel = row.at("kernel"), limit = row.at("limit");
+    names.insert(name);
+    EXPECT_EQ(row.at("what"), "modelled, not measured");
+    const std::map<std::string, double> seconds{{kernel.find("_mma_") != kernel.npos ? "tensor" : "FMA", row.at("multiply_seconds")},
+                                                {"issue", row.at("issue_seconds")}, {"shared", row.at("shared_seconds")},
+                                                {"L2", row.at("l2_seconds")}, {"DRAM", row.at("dram_seconds")}};
+    for (const auto& [resource, s] : seconds) EXPECT_LE(s, seconds.at(limit)) << name << " " << resource;
+    EXPECT_GT(seconds.at("DRAM"), 0) << name;
+    const double flop = row.at("flop"), peak = kernel.find("_mma_") != kernel.npos ? 312e12 : 19.5e12;
+    if (flop > 0) {
+      ++multiplying;
+      EXPECT_GE(row.at("multiply_seconds").get<double>(), 0.99 * flop / peak) << name << " does all that it has to";
+    }
+  }
+  EXPECT_GT(multiplying, 100);
+  for (const std::string& line : lines_of(run("bench layers --device cpu --batch 64 --model dcgan --precision f32,bf16 --dry-run").out)) {
+    measured.insert(line.substr(0, line.find("/cpu/")));
+  }
+  EXPECT_EQ(names, measured);
+}
+
+TEST_F(BenchProgram, ModelSaysOnEveryLineThatNothingWasMeasured) {
+  for (const std::string gpu : {"a100", "a6000", "rtx3090", "rtx4090", "l40s", "h100", "h200"}) {
+    const Finished f = run("bench model --model article --precision bf16 --gpu " + gpu);
+    ASSERT_EQ(f.code, 0) << f.err;
+    int figures = 0;
+    for (const std::string& line : lines_of(f.out)) {
+      const bool of_kernel = line.starts_with("  ") && line.find("limit") == line.npos;
+      if (!of_kernel && !line.starts_with("The bounds of a step") && !line.starts_with("article-")) continue;
+      ++figures;
+      EXPECT_NE(line.find("modelled, not measured"), line.npos) << line;
+      EXPECT_LE(line.size(), 120u) << line;
+    }
+    EXPECT_GT(figures, 20) << f.out;
+    EXPECT_NE(f.out.find("Checked against "), std::string::npos) << f.out;
+  }
+  EXPECT_EQ(run("bench model --gpu voodoo2").code, 2);
+  const std::string copy = "cd " + folder_.string() + " && cp " PASTICHE_PROGRAM "-bench . && strip pastiche-bench && ./pastiche-bench model "
+                           "2>err";
+  EXPECT_NE(std::system(copy.c_str()), 0);
+  EXPECT_NE(text_of(folder_ / "err").find("stripped of the symbols"), std::string::npos);
+  EXPECT_EQ(run("bench model --precision f16").code, 2);
+}
+
+// A bound is one: nobody was faster. How far above it they were is what the README states.
+TEST_F(BenchProgram, ModelIsCheckedAgainstPublishedKernels) {
+  const Finished f = run("bench model --published");
+  ASSERT_EQ(f.code, 0) << f.err;
+  int kernels = 0;
+  for (const std::string& line : lines_of(f.out)) {
+    const std::size_t at = line.find(", modelled, not measured | ");
+    if (at == line.npos) continue;
+    ++kernels;
+    const double ratio = std::stod(line.substr(at + 27));
+    EXPECT_GE(ratio, 1) << line;
+    EXPECT_LE(ratio, 2.75) << line;
+  }
+  EXPECT_EQ(kernels, 16);
+  EXPECT_NE(f.out.find("16 published kernels"), std::string::npos) << f.out;
+  EXPECT_NE(f.out.find("1.06 to 2.71 times"), std::string::npos) << f.out;
+  EXPECT_NE(f.out.find("Of 35 pairs that the bounds tell apart by more than 2%, 34 were"), std::string::npos) << f.out;
 }
 
 TEST_F(BenchProgram, MeasuresWritesJsonAndTables) {

@@ -11,6 +11,8 @@ using PtxTraining = TinyTraining;
 
 TEST_F(PtxTraining, LossesAreThoseOfTheCpu) { expect_losses_of_the_cpu("ptx", tiny()); }
 
+TEST_F(PtxTraining, LossesInBf16AreThoseOfTheCpu) { expect_bf16_losses_of_the_cpu("ptx"); }
+
 TEST_F(PtxTraining, TranslationsHaveTheLossesOfTheCpu) {
   for (const char* model : {"pix2pix", "cut"}) expect_losses_of_the_cpu("ptx", tiny_translation(model));
 }

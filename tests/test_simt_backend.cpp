@@ -208,6 +208,8 @@ using SimtTraining = TinyTraining;
 
 TEST_F(SimtTraining, LossesAreThoseOfTheCpu) { expect_losses_of_the_cpu("simt", tiny()); }
 
+TEST_F(SimtTraining, LossesInBf16AreThoseOfTheCpu) { expect_bf16_losses_of_the_cpu("simt"); }
+
 TEST_F(SimtTraining, TranslationsHaveTheLossesOfTheCpu) {
   for (const char* model : {"pix2pix", "cyclegan", "cut"}) expect_losses_of_the_cpu("simt", tiny_translation(model));
 }

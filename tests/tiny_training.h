@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <set>
 
 #include "pastiche/train.h"
+#include "simt/engine.h"
 
 namespace pastiche {
 
@@ -39,6 +41,14 @@ class TinyTraining : public testing::Test {
     return config;
   }
 
+  // In bf16, with channels that go to tensor cores wherever that can be.
+  static TrainConfig tiny_bf16() {
+    TrainConfig config = tiny();
+    config.nz = 64;
+    config.precision = "bf16";
+    return config;
+  }
+
   std::vector<StepStats> run(const std::string& device, TrainConfig config) {
     config.device = device;
     config.data = PASTICHE_TEST_DIR "/data/emoji32";
@@ -50,6 +60,18 @@ class TinyTraining : public testing::Test {
     return all;
   }
 
+  // The kernels that `body` launches on the backends over src/simt, by name without arguments.
+  template <class F> static std::set<std::string> kernels_of(F body) {
+    std::set<std::string> kernels;
+    simt_runtime::watch_launches([&](const simt_runtime::LaunchSeen& launch) {
+      kernels.insert(launch.kernel.substr(0, launch.kernel.find('<')));
+      return true;
+    });
+    body();
+    simt_runtime::watch_launches({});
+    return kernels;
+  }
+
   void expect_losses_of_the_cpu(const std::string& device, const TrainConfig& config) {
     const std::vector<StepStats> here = run(device, config), cpu = run("cpu", config);
     ASSERT_EQ(here.size(), static_cast<std::size_t>(config.steps));
@@ -58,6 +80,28 @@ class TinyTraining : public testing::Test {
       EXPECT_NEAR(here[i].loss_d, cpu[i].loss_d, 1e-3) << config.model << " " << i;
       EXPECT_NEAR(here[i].loss_content, cpu[i].loss_content, 1e-3) << config.model << " " << i;
     }
+  }
+
+  // Both round the same values to bf16; sums in f32 have another order, which sends one value in some thousands to the neighbouring bf16
+  // number. A loss follows by far less than bf16's unit roundoff, 2^-9: a sixty-fourth of that is allowed, and f32 is
+  // beyond it.
+  void expect_bf16_losses_of_the_cpu(const std::string& device) {
+    constexpr double allowed = 1.0 / 512 / 64;
+    TrainConfig config = tiny_bf16();
+    std::vector<StepStats> here;
+    const std::set<std::string> kernels = kernels_of([&] { here = run(device, config); });
+    for (const char* kernel : {"conv_mma_kernel", "conv_wgrad_mma_kernel", "gemm_mma_kernel"}) {
+      EXPECT_TRUE(kernels.contains(kernel)) << kernel;
+    }
+    const std::vector<StepStats> cpu = run("cpu", config);
+    ASSERT_EQ(here.size(), static_cast<std::size_t>(config.steps));
+    for (std::size_t i = 0; i < here.size(); ++i) {
+      EXPECT_NEAR(here[i].loss_g, cpu[i].loss_g, allowed) << i;
+      EXPECT_NEAR(here[i].loss_d, cpu[i].loss_d, allowed) << i;
+    }
+    config.precision = "f32";
+    config.steps = 1;
+    EXPECT_GT(std::abs(here[0].loss_g - run("cpu", config)[0].loss_g), allowed);
   }
 
  private:

@@ -44,6 +44,7 @@ void LaunchCosting::add(const AdamTensors& t) {
 }
 
 void LaunchCosting::add(const Conv& p) {
+  conv_ = p;
   const bool upsampling = p.upsample != 1;
   if (p.stride != 1) rest_ += fmt::format(" stride {}", p.stride);
   if (p.pad != 0 && !upsampling) rest_ += fmt::format(" pad {}", p.pad);
@@ -81,7 +82,7 @@ void LaunchCosting::add(int axis) {
 
 LaunchCost LaunchCosting::result() const {
   const std::string text = shapes_ + rest_;
-  return {std::string(kernel_), text.empty() ? text : text.substr(1), bf16_ ? DType::bf16 : DType::f32, flop_, bytes_};
+  return {std::string(kernel_), text.empty() ? text : text.substr(1), bf16_ ? DType::bf16 : DType::f32, flop_, bytes_, conv_};
 }
 
 }  // namespace pastiche

@@ -15,6 +15,7 @@ struct LaunchCost {
   DType dtype = DType::f32;  // bf16 where any tensor is, else f32
   double flop = 0;           // of convolution and GEMM; of an upsampling convolution what its folded form takes
   double bytes = 0;          // of its tensors, each moved once, or twice where it is read and written
+  Conv conv = {};            // of a convolution
 };
 
 class LaunchCosting {
@@ -44,6 +45,7 @@ class LaunchCosting {
   std::vector<Shape> tensors_;
   std::set<std::uint64_t> seen_;
   bool bf16_ = false;
+  Conv conv_ = {};
   double flop_ = 0, bytes_ = 0;
 };
 

@@ -152,6 +152,21 @@ void add_table(CLI::App& bench) {
   command->callback([file] { fmt::print("{}", bench_tables(read_results(*file))); });
 }
 
+void add_model(CLI::App& bench, Outcome& outcome) {
+  auto o = std::make_shared<BenchOptions>();
+  CLI::App* command = bench.add_subcommand("model", "Say for every launch of a model's training step what bounds it on a GPU, from counts and public "
+                                                    "peak rates; modelled, not measured." +
+                                                        examples({"pastiche bench model --gpu a100 --model dcgan --size 64",
+                                                                  "pastiche bench model --gpu rtx4090 --precision bf16 --json bounds.json"}));
+  add_bound_options(*command, *o);
+  command->callback([o, command, &outcome] {
+    std::vector<std::string> arguments = given_arguments(*command);
+    arguments.insert(arguments.begin(), "model");
+    if (!o->json.empty()) arguments.insert(arguments.end(), {"--json", o->json});
+    outcome.exit_code = run_program(bench_program(), std::move(arguments));
+  });
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, Outcome& outcome) {
@@ -163,6 +178,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
   command->require_subcommand(0, 1);
   add_compare(*command, outcome);
   add_table(*command);
+  add_model(*command, outcome);
   command->callback([a, command, &outcome] {
     if (command->get_subcommands().empty()) outcome.exit_code = run_bench(*command, *a);
   });

@@ -22,6 +22,8 @@ struct BenchOptions {
   int repetitions = 3;
   std::string json;
   bool dry_run = false, profile = false, retune = false;
+  std::string gpu = "h100";  // of the bound model
+  bool published = false;
 };
 
 // The words between commas.
@@ -33,7 +35,8 @@ inline std::vector<std::string> split_list(const std::string& text) {
   return words;
 }
 
-inline void add_bench_options(CLI::App& app, BenchOptions& o) {
+// Which models, how large, in which precision.
+inline void add_model_options(CLI::App& app, BenchOptions& o) {
   const auto each_is = [](std::vector<std::string> names) {
     return CLI::Validator([names](std::string& text) -> std::string {
       for (const std::string& word : split_list(text)) {
@@ -42,12 +45,6 @@ inline void add_bench_options(CLI::App& app, BenchOptions& o) {
       return split_list(text).empty() ? "expected one of " + CLI::detail::join(names, ", ") : "";
     }, "");
   };
-  app.add_option("what", o.what, "ops: the op table; layers: every launch of the models' training steps; step: the steps; generate: a batch of pictures made, or translated; all "
-                                "where none is named")
-      ->check(CLI::IsMember({"ops", "layers", "step", "generate"}))->option_text("ops|layers|step|generate ...");
-  app.add_option("--device", o.device, "auto, cuda, cpu, simt, ptx, reference, or several between commas; cuda brings cuDNN's columns along")
-      ->option_text("[auto]");
-  app.add_option("--filter", o.filter, "only rows whose name (--dry-run lists them) matches this regular expression")->option_text("REGEX");
   app.add_option("--model", o.model, "article or dcgan alone; or pix2pix, cyclegan or cut")->option_text("MODEL")
       ->check(CLI::IsMember({"article", "dcgan", "pix2pix", "cyclegan", "cut"}));
   app.add_option("--size", o.size, "of the models' pictures; auto: article at 28, dcgan at 28, 64 and 128, the others at 64 and 256")->option_text("[auto]");
@@ -57,6 +54,16 @@ inline void add_bench_options(CLI::App& app, BenchOptions& o) {
   app.add_option("--step", o.step, "of article and dcgan: alternating or joint, as in train")->option_text("[alternating]")
       ->check(CLI::IsMember({"alternating", "joint"}));
   app.add_option("--precision", o.precision, "f32, bf16, or both with a comma")->option_text("[f32]")->check(each_is({"f32", "bf16"}));
+}
+
+inline void add_bench_options(CLI::App& app, BenchOptions& o) {
+  app.add_option("what", o.what, "ops: the op table; layers: every launch of the models' training steps; step: the steps; generate: a batch of pictures made, or translated; all "
+                                "where none is named")
+      ->check(CLI::IsMember({"ops", "layers", "step", "generate"}))->option_text("ops|layers|step|generate ...");
+  app.add_option("--device", o.device, "auto, cuda, cpu, simt, ptx, reference, or several between commas; cuda brings cuDNN's columns along")
+      ->option_text("[auto]");
+  app.add_option("--filter", o.filter, "only rows whose name (--dry-run lists them) matches this regular expression")->option_text("REGEX");
+  add_model_options(app, o);
   app.add_option("--threads", o.threads, "threads of the CPU; 0: one a core")->check(CLI::Range(0, 4096));
   app.add_option("--min-time", o.min_time, "seconds that a row is repeated for, at least, for one measurement")
       ->option_text("[0.001]")->check(CLI::Range(0.0, 3600.0));
@@ -65,6 +72,13 @@ inline void add_bench_options(CLI::App& app, BenchOptions& o) {
   app.add_flag("--dry-run", o.dry_run, "list what would be measured");
   app.add_flag("--profile", o.profile, "of each model's step: a table by convolution and by kernel");
   app.add_flag("--retune", o.retune, "measure which way the cpu computes a convolution fastest, and write it into the sources' conv_rules.h");
+}
+
+inline void add_bound_options(CLI::App& app, BenchOptions& o) {
+  app.add_option("--gpu", o.gpu, "a100, a6000, rtx3090, rtx4090, l40s, h100 or h200")->option_text("[h100]");
+  add_model_options(app, o);
+  app.add_option("--json", o.json, "write the rows as JSON")->option_text("FILE");
+  app.add_flag("--published", o.published, "instead, the published kernels that the model was checked against, and how far it was off");
 }
 
 }  // namespace pastiche::cli

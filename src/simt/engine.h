@@ -6,6 +6,7 @@
 // threads of a block as fibers on one core, in the order of their index, each until it must wait for others.
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace pastiche::simt_runtime {
@@ -32,6 +33,17 @@ std::size_t live_allocations();  // of the device
 std::size_t live_bytes();
 std::int64_t allocations_made();  // calls that could have failed, device and pinned
 std::int64_t kernels_run();
+std::uint64_t bytes_allocated();  // of the device, ever
+
+// A launch, as it was asked for.
+struct LaunchSeen {
+  std::string kernel;         // "gemm_kernel<float, Tile<64, 64, 8, 4>, false, true>"
+  unsigned blocks_x, blocks_y, blocks_z;
+  unsigned threads;           // a block
+  std::size_t shared;         // bytes of dynamic shared memory
+};
+// Told of every launch from now on, once where it is recorded into a graph; what it returns false for does not run. Empty: all run.
+void watch_launches(std::function<bool(const LaunchSeen&)>);
 
 // Why the last kernel failed: a deadlock, with what each thread waits for, or what the checker found.
 std::string last_report();

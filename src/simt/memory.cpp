@@ -81,6 +81,7 @@ void* Memory::allocate(std::size_t bytes) {
         next_ += needed;
         live_[address] = {address, bytes, ++numbers_, {}, {}};
         live_bytes_ += bytes;
+        bytes_made_ += bytes;
         return data;
       }
       next_ = after->first + whole_pages(after->second.bytes) + page;

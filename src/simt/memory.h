@@ -45,6 +45,7 @@ class Memory {
   std::size_t count() const { return live_.size(); }
   std::size_t bytes() const { return live_bytes_; }
   std::uint64_t made() const { return made_; }
+  std::uint64_t bytes_made() const { return bytes_made_; }
   std::uint64_t last_number() const { return numbers_; }
 
   std::uint64_t unwatched = 0;  // allocations up to this number may hold what kernels wrote that no checker saw
@@ -59,7 +60,7 @@ class Memory {
   std::vector<Allocation> freed_;
   std::map<std::uintptr_t, std::size_t> pinned_;
   std::size_t live_bytes_ = 0;
-  std::uint64_t made_ = 0, numbers_ = 0;
+  std::uint64_t made_ = 0, bytes_made_ = 0, numbers_ = 0;
 };
 
 Memory& memory();

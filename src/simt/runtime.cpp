@@ -11,6 +11,7 @@
 #include "simt/engine.h"
 #include "simt/include/cuda_runtime.h"
 #include "simt/memory.h"
+#include "simt/symbols.h"
 
 namespace pastiche::simt_runtime {
 
@@ -67,6 +68,7 @@ struct Runtime {
   std::string report;
   std::int64_t kernels = 0;
   std::map<const void*, int> shared_limit;
+  std::function<bool(const LaunchSeen&)> watcher;
 };
 
 Runtime& runtime() {
@@ -174,6 +176,13 @@ std::size_t live_allocations() { return memory().count(); }
 std::size_t live_bytes() { return memory().bytes(); }
 std::int64_t allocations_made() { return static_cast<std::int64_t>(memory().made()); }
 std::int64_t kernels_run() { return runtime().kernels; }
+std::uint64_t bytes_allocated() { return memory().bytes_made(); }
+
+void watch_launches(std::function<bool(const LaunchSeen&)> watcher) {
+  const Lock lock(runtime_mutex());
+  runtime().watcher = std::move(watcher);
+}
+
 std::string last_report() { return runtime().report; }
 
 void clear_error() {
@@ -541,6 +550,10 @@ cudaError_t enqueue(Launch launch, cudaStream_t stream) {
   if (grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) return remember(cudaErrorInvalidConfiguration);
   if (threads > 1024 || block.x > 1024 || block.y > 1024 || block.z > 64) return remember(cudaErrorInvalidConfiguration);
   if (launch.shared > shared_limit) return remember(cudaErrorInvalidValue);
+  const auto& watcher = runtime().watcher;
+  if (watcher && !watcher({function_name(launch.kernel), grid.x, grid.y, grid.z, static_cast<unsigned>(threads), launch.shared})) {
+    return cudaSuccess;
+  }
   return remember(submit(stream, [launch = std::move(launch)] {
     ++runtime().kernels;
     if (launch.observer == nullptr) memory().unwatched = memory().last_number();
