@@ -52,7 +52,7 @@ class CudaDevice : public Device {
   // The peak in f32 and bf16 is what the vendor's GEMM reaches, where it is at hand.
   Roofline measure_roofline() override {
 #ifdef PASTICHE_BENCH_CUDNN
-    const std::unique_ptr<Device> vendor = make_cuda_device("cudnn");
+    const std::unique_ptr<Device> vendor = make_cuda_device("cudnn", {});
     Device& multiplier = *vendor;
 #else
     Device& multiplier = *this;
@@ -136,12 +136,12 @@ class CudnnDevice final : public CudaDevice {
 
 }  // namespace
 
-std::unique_ptr<Device> make_cuda_device(const std::string& name) {
+std::unique_ptr<Device> make_cuda_device(const std::string& name, const KernelChoice& kernels) {
 #ifdef PASTICHE_BENCH_CUDNN
   if (name == "cudnn") return std::make_unique<CudnnDevice>(name, Tf32::no);
   if (name == "cudnn-tf32") return std::make_unique<CudnnDevice>(name, Tf32::yes);
 #endif
-  return std::make_unique<CudaDevice>(name, std::make_unique<CudaBackend>());
+  return std::make_unique<CudaDevice>(name, std::make_unique<CudaBackend>(0, kernels));
 }
 
 }  // namespace pastiche::bench

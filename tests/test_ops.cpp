@@ -15,12 +15,19 @@
 namespace pastiche {
 namespace {
 
+// "simt conv2d=0,gemm=0": the device, and what was chosen of its kernels.
+std::pair<std::string, KernelChoice> split_name(const std::string& name) {
+  const std::size_t space = name.find(' ');
+  return {name.substr(0, space), parse_kernels(space == name.npos ? "" : std::string_view(name).substr(space + 1))};
+}
+
 // One of each for the whole program. Throws where the device is absent.
 Backend& backend(const std::string& name) {
   static std::map<std::string, std::unique_ptr<Backend>> all;
   std::unique_ptr<Backend>& made = all[name];
   if (!made) {
-    made = make_backend(name);
+    const auto& [device, kernels] = split_name(name);
+    made = make_backend(device, 0, kernels);
     made->poison_new_buffers(true);
   }
   return *made;
@@ -161,7 +168,7 @@ class DeviceTable : public testing::TestWithParam<std::tuple<std::string, std::s
     try {
       backend(device());
     } catch (const Error& error) {
-      if (device() != "cuda") throw;
+      if (split_name(device()).first != "cuda") throw;
       GTEST_SKIP() << error.what();
     }
   }
@@ -181,7 +188,7 @@ class DeviceTable : public testing::TestWithParam<std::tuple<std::string, std::s
         return fmt::format("{}, {}: {}", dtype_name(dtype), fill == Fill::reals ? "reals" : "integers", text);
       };
       for (const DType dtype : {DType::f32, DType::bf16}) {
-        if (dtype == DType::bf16 && !row.bf16) continue;
+        if (dtype == DType::bf16 && (!row.bf16 || !rungs[split_name(device()).second.conv2d.value_or(top_rung)].bf16)) continue;
         std::string text;
         if (row.bound == 0) text = compare(dtype, Fill::integers, {});
         if (!text.empty()) return text;
@@ -298,7 +305,18 @@ const auto devices = [](const char* name) { return testing::Combine(testing::Val
 INSTANTIATE_TEST_SUITE_P(All, ReferenceTable, testing::ValuesIn(ops_of_table()), [](const auto& info) { return info.param; });
 INSTANTIATE_TEST_SUITE_P(Cpu, DeviceTable, devices("cpu"), op_of);
 INSTANTIATE_TEST_SUITE_P(Simt, DeviceTable, devices("simt"), op_of);
+
+// The ladder: every rung below the highest, of what it is for and what calls that.
+const auto on_rungs = [](const std::string& device) {
+  std::vector<std::string> names;
+  for (int rung = 0; rung < top_rung; ++rung) names.push_back(fmt::format("{} conv2d={},gemm={}", device, rung, rung));
+  return testing::Combine(testing::ValuesIn(names), testing::Values("conv2d", "conv_transpose2d", "gemm", "linear"));
+};
+const auto rung_of = [](const auto& info) { return fmt::format("{}_{}", std::get<1>(info.param), std::get<0>(info.param).back()); };
+INSTANTIATE_TEST_SUITE_P(SimtRungs, DeviceTable, on_rungs("simt"), rung_of);
 #ifdef PASTICHE_CUDA
+INSTANTIATE_TEST_SUITE_P(CudaRungs, DeviceTable, on_rungs("cuda"), rung_of);
+INSTANTIATE_TEST_SUITE_P(PtxRungs, DeviceTable, on_rungs("ptx"), rung_of);
 INSTANTIATE_TEST_SUITE_P(Cuda, DeviceTable, devices("cuda"), op_of);
 INSTANTIATE_TEST_SUITE_P(Ptx, DeviceTable, devices("ptx"), op_of);
 #endif
