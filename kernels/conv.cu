@@ -165,7 +165,7 @@ template <class T> __global__ __launch_bounds__(thin_threads, 4) void conv_thin_
 // Collects classes and launches them, as many as fit at a time.
 template <class T> class Gathering {
  public:
-  // rung: the highest to take (pastiche/ladder.h).
+  // rung: the highest to take (pastiche/rungs.h).
   Gathering(CudaBackend& backend, Gather<T>& p, const Tensor& weights, int rung = top_rung)
       : backend_(backend), p_(p), weights_(weights), rung_(rung) {
     p.w = weights.data<float>();
@@ -223,9 +223,12 @@ template <class T> class Gathering {
   }
 
   bool launched_rung() const {
-    if (rung_ >= double_buffer_rung) return false;
-    if constexpr (std::is_same_v<T, float>) conv_rung(backend_, rung_, p_, classes_, most_pixels_);
-    return true;
+    if constexpr (std::is_same_v<T, float>) {
+      if (rung_ >= double_buffer_rung) return false;
+      conv_rung(backend_, rung_, p_, classes_, most_pixels_);
+      return true;
+    }
+    return false;
   }
 
   template <class Block> std::int64_t tiles() const { return ceil_div(most_pixels_, Block::m) * ceil_div(p_.columns, Block::n); }
@@ -294,9 +297,10 @@ struct ReachingTaps {
 void CudaBackend::launch_conv2d(Tensor& y, const Tensor& x, const Tensor& w, const Conv& conv) {
   if (y.elements() == 0) return;
   const int rung = kernels_.conv2d.value_or(top_rung);
-  if (rung < double_buffer_rung) {
-    require_dtype({.conv2d = rung}, x.dtype());
-  } else if (is_linear(x.shape(), w.shape(), conv)) {
+  if (rung < double_buffer_rung) require_dtype({.conv2d = rung}, x.dtype());
+  // The rungs of kernels/ladder/ compute this as any other convolution, where there is room for its taps.
+  const bool may_be_product = rung >= double_buffer_rung || w.shape()[1] * w.shape()[2] > max_taps;
+  if (may_be_product && is_linear(x.shape(), w.shape(), conv)) {
     Tensor result = as_matrix(y);
     return launch_gemm(result, as_matrix(x), as_matrix(w), {.b = Transpose::yes});
   }

@@ -157,7 +157,8 @@ void CudaBackend::launch_gemm(Tensor& y, const Tensor& a, const Tensor& b, const
   checked_index(4 * LargeTile::m * a.shape()[1], "bytes of a tile's rows");
   checked_index(4 * LargeTile::m * b.shape()[1], "bytes of a tile's rows");
   if (rung < double_buffer_rung) return gemm_rung(*this, rung, y, a, b);
-  if (rung == top_rung && compute_capability() >= 80 && a.dtype() == DType::bf16 && a.shape()[1] % 8 == 0 && b.shape()[1] % 8 == 0 && n % 8 == 0) {
+  const bool chunks = a.shape()[1] % 8 == 0 && b.shape()[1] % 8 == 0 && n % 8 == 0;
+  if (rung == top_rung && compute_capability() >= 80 && a.dtype() == DType::bf16 && chunks) {
     return gemm_mma(*this, y, a, b, p);
   }
   const Split split(k, wanted_parts(n, k));

@@ -11,23 +11,17 @@
 
 #include "backends/traced.h"
 #include "op_cases.h"
+#include "pastiche/rungs.h"
 
 namespace pastiche {
 namespace {
-
-// "simt conv2d=0,gemm=0": the device, and what was chosen of its kernels.
-std::pair<std::string, KernelChoice> split_name(const std::string& name) {
-  const std::size_t space = name.find(' ');
-  return {name.substr(0, space), parse_kernels(space == name.npos ? "" : std::string_view(name).substr(space + 1))};
-}
 
 // One of each for the whole program. Throws where the device is absent.
 Backend& backend(const std::string& name) {
   static std::map<std::string, std::unique_ptr<Backend>> all;
   std::unique_ptr<Backend>& made = all[name];
   if (!made) {
-    const auto& [device, kernels] = split_name(name);
-    made = make_backend(device, 0, kernels);
+    made = make_tested_backend(name);
     made->poison_new_buffers(true);
   }
   return *made;
@@ -168,7 +162,7 @@ class DeviceTable : public testing::TestWithParam<std::tuple<std::string, std::s
     try {
       backend(device());
     } catch (const Error& error) {
-      if (split_name(device()).first != "cuda") throw;
+      if (!device().starts_with("cuda")) throw;
       GTEST_SKIP() << error.what();
     }
   }
@@ -188,7 +182,7 @@ class DeviceTable : public testing::TestWithParam<std::tuple<std::string, std::s
         return fmt::format("{}, {}: {}", dtype_name(dtype), fill == Fill::reals ? "reals" : "integers", text);
       };
       for (const DType dtype : {DType::f32, DType::bf16}) {
-        if (dtype == DType::bf16 && (!row.bf16 || !rungs[split_name(device()).second.conv2d.value_or(top_rung)].bf16)) continue;
+        if (dtype == DType::bf16 && (!row.bf16 || !rungs[kernels_of(device()).conv2d.value_or(top_rung)].bf16)) continue;
         std::string text;
         if (row.bound == 0) text = compare(dtype, Fill::integers, {});
         if (!text.empty()) return text;

@@ -221,8 +221,8 @@ void visit_options(Config& config, Visitor&& visit) {
         "auto, cpu, cuda, simt (the CUDA kernels on the processor), ptx (what nvcc made of them, likewise) or reference");
   visit("precision", config.precision, OneOf{{"f32", "bf16"}},
         "what activations are stored in; parameters, statistics and losses are f32 in both");
-  visit("kernel", config.kernel, Kernels{}, "a slower kernel in the forward pass: conv2d=RUNG, gemm=RUNG or both with a comma, RUNG from 0 naive to "
-        "5 tensor core; where a shape needs a lower one it takes that; for cuda, simt and ptx");
+  visit("kernel", config.kernel, Kernels{}, "the highest rung of the ladder of CUDA kernels to take in the forward pass: conv2d=RUNG, gemm=RUNG or both with a "
+        "comma, RUNG from 0 naive to 5 tensor core; what a rung does not support takes the one below");
   visit("threads", config.threads, Range{0, 4096}, "threads of the CPU backend; 0: one a core");
   visit("seed", config.seed, Range{0, 9007199254740991}, "same seed, same result");
 }

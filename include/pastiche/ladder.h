@@ -1,6 +1,6 @@
 #pragma once
 // The ladder: the kernels of conv2d and gemm from the naive one to the final one (kernels/ladder/), in numbered rungs. The backend of CUDA
-// kernels takes the highest one that supports what it is given, or is told to take none above a rung.
+// kernels takes the highest one that supports what it is given, or is told to take none above a rung. Which there are is in rungs.h.
 #include <optional>
 #include <string>
 #include <string_view>
@@ -8,18 +8,6 @@
 #include "pastiche/tensor.h"
 
 namespace pastiche {
-
-struct Rung {
-  const char* name;
-  bool f32, bf16;
-  int compute_capability;  // at least; 80: sm_80
-};
-// Of both ops.
-inline constexpr Rung rungs[] = {
-    {"naive", true, false, 0},        {"shared tile", true, false, 0},  {"register tile", true, false, 0},
-    {"vector loads", true, false, 0}, {"double buffer", true, true, 0}, {"tensor core", false, true, 80},
-};
-inline constexpr int double_buffer_rung = 4, top_rung = 5;
 
 // The highest rung to take, where one was chosen. A product in that form alone which a linear layer's forward has, y = a b^T, asks for
 // gemm's: gradients take the default.

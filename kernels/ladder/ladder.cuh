@@ -1,7 +1,8 @@
 #pragma once
-// Rungs 0 to 3 of the ladder (pastiche/ladder.h), in f32. Rung 4, double buffer, is what conv.cu and gemm.cu have; rung 5, tensor core, is
+// Rungs 0 to 3 of the ladder (pastiche/rungs.h), in f32. Rung 4, double buffer, is what conv.cu and gemm.cu have; rung 5, tensor core, is
 // conv_mma.cu and gemm_mma.cu.
 #include "conv.cuh"
+#include "pastiche/rungs.h"
 
 namespace pastiche::PASTICHE_TARGET {
 

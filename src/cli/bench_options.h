@@ -57,7 +57,7 @@ inline void add_bench_options(CLI::App& app, BenchOptions& o) {
   app.add_option("--step", o.step, "of article and dcgan: alternating or joint, as in train")->option_text("[alternating]")
       ->check(CLI::IsMember({"alternating", "joint"}));
   app.add_option("--precision", o.precision, "f32, bf16, or both with a comma")->option_text("[f32]")->check(each_is({"f32", "bf16"}));
-  app.add_option("--kernel", o.kernel, "a lower rung than the highest: conv2d=RUNG, gemm=RUNG or both, as in train; for cuda, simt and ptx")
+  app.add_option("--kernel", o.kernel, "the highest rung of the ladder of CUDA kernels to take, as in train; of ours, not of cuDNN's")
       ->join(',')->option_text("OP=RUNG");
   app.add_option("--threads", o.threads, "threads of the CPU; 0: one a core")->check(CLI::Range(0, 4096));
   app.add_option("--min-time", o.min_time, "seconds that a row is repeated for, at least, for one measurement")

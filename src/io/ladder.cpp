@@ -2,12 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <iterator>
+#include "pastiche/rungs.h"
 
 namespace pastiche {
 namespace {
-
-static_assert(std::size(rungs) == top_rung + 1);
 
 // "0 naive, 1 shared tile, ...": those that `wanted` wants.
 template <class F> std::string list_of(F wanted) {
@@ -66,7 +64,8 @@ std::string expected_kernels() {
 }
 
 void require_dtype(const KernelChoice& kernels, DType dtype) {
-  require(kernels, fmt::format("does not compute {}", dtype == DType::bf16 ? "bf16" : "f32"), [&](const Rung& r) { return dtype == DType::bf16 ? r.bf16 : r.f32; });
+  const bool bf16 = dtype == DType::bf16;
+  require(kernels, fmt::format("does not compute {}", bf16 ? "bf16" : "f32"), [&](const Rung& r) { return bf16 ? r.bf16 : r.f32; });
 }
 
 void require_compute_capability(const KernelChoice& kernels, int compute_capability) {
@@ -75,7 +74,8 @@ void require_compute_capability(const KernelChoice& kernels, int compute_capabil
 }
 
 void require_none(const KernelChoice& kernels, std::string_view device) {
-  require(kernels, fmt::format("is for the CUDA kernels (--device cuda, simt or ptx), and this is {}", device), [](const Rung&) { return false; });
+  require(kernels, fmt::format("is for the CUDA kernels (--device cuda, simt or ptx), and this is {}", device),
+          [](const Rung&) { return false; });
 }
 
 }  // namespace pastiche
