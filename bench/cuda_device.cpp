@@ -43,7 +43,7 @@ class Stopwatch {
 
 class CudaDevice : public Device {
  public:
-  using Device::Device;
+  explicit CudaDevice(const std::string& name, const KernelChoice& kernels = {}) : Device(name), kernels_(kernels) {}
 
   CudaBackend& backend() override {
     if (backend_ == nullptr) backend_ = make();
@@ -56,7 +56,7 @@ class CudaDevice : public Device {
   // The peak in f32 and bf16 is what the vendor's GEMM reaches, where it is at hand.
   Roofline measure_roofline() override {
 #ifdef PASTICHE_BENCH_CUDNN
-    const std::unique_ptr<Device> vendor = make_cuda_device("cudnn");
+    const std::unique_ptr<Device> vendor = make_cuda_device("cudnn", {});
     Device& multiplier = *vendor;
 #else
     Device& multiplier = *this;
@@ -66,7 +66,7 @@ class CudaDevice : public Device {
   }
 
  protected:
-  virtual std::unique_ptr<CudaBackend> make() const { return std::make_unique<CudaBackend>(); }
+  virtual std::unique_ptr<CudaBackend> make() const { return std::make_unique<CudaBackend>(0, kernels_); }
 
  private:
   // Launches are recorded and replayed, so that the time of launching them stays out.
@@ -114,6 +114,7 @@ class CudaDevice : public Device {
     return flush_buffer_;
   }
 
+  KernelChoice kernels_;
   std::unique_ptr<CudaBackend> backend_;
   Tensor flush_buffer_;
 };
@@ -147,12 +148,12 @@ class CudnnDevice final : public CudaDevice {
 
 }  // namespace
 
-std::unique_ptr<Device> make_cuda_device(const std::string& name) {
+std::unique_ptr<Device> make_cuda_device(const std::string& name, const KernelChoice& kernels) {
 #ifdef PASTICHE_BENCH_CUDNN
   if (name == "cudnn") return std::make_unique<CudnnDevice>(name, Tf32::no);
   if (name == "cudnn-tf32") return std::make_unique<CudnnDevice>(name, Tf32::yes);
 #endif
-  return std::make_unique<CudaDevice>(name);
+  return std::make_unique<CudaDevice>(name, kernels);
 }
 
 }  // namespace pastiche::bench

@@ -77,7 +77,8 @@ void flush_from_caches(const void*, std::size_t) {
 
 class HostDevice final : public Device {
  public:
-  HostDevice(const std::string& name, int threads) : Device(name), threads_(threads), backend_(make_backend(name, threads)) {
+  HostDevice(const std::string& name, int threads, const KernelChoice& kernels)
+      : Device(name), threads_(threads), backend_(make_backend(name, threads, kernels)) {
     byte_ = Tensor::full(*backend_, {1}, 0);
   }
 
@@ -161,11 +162,11 @@ double copy_rate(Device& device, std::size_t bytes) {
   return recorder.launches.front().bytes / best;
 }
 
-std::unique_ptr<Device> make_device(const std::string& name, int threads) {
+std::unique_ptr<Device> make_device(const std::string& name, int threads, const KernelChoice& kernels) {
 #ifdef PASTICHE_BENCH_CUDA
-  if (name == "cuda" || name.starts_with("cudnn")) return make_cuda_device(name);
+  if (name == "cuda" || name.starts_with("cudnn")) return make_cuda_device(name, kernels);
 #endif
-  return std::make_unique<HostDevice>(name, threads);
+  return std::make_unique<HostDevice>(name, threads, kernels);
 }
 
 std::vector<std::string> vendors_of([[maybe_unused]] std::string_view name) {

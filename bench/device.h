@@ -52,8 +52,8 @@ class Device {
 };
 
 // "cpu", "simt", "reference" or, where they were built in, "ptx", "cuda", "cudnn" and "cudnn-tf32". Error(device) says why there is
-// none.
-std::unique_ptr<Device> make_device(const std::string& name, int threads);
+// none. kernels: of ours.
+std::unique_ptr<Device> make_device(const std::string& name, int threads, const KernelChoice& kernels);
 // The vendor's devices beside ours of this name, in this build.
 std::vector<std::string> vendors_of(std::string_view name);
 

@@ -68,13 +68,14 @@ void note(const std::string& key, const std::string& text) { benchmark::AddCusto
 // Ours that were asked for, each followed by the vendor's beside it. What is missing beside them is told with its reason.
 Devices open_devices(const BenchOptions& o, const Names& names) {
   Devices devices;
+  const KernelChoice kernels = parse_kernels(o.kernel);
   std::string absent = names.absent;
   for (const std::string& name : names.devices) {
-    devices.all.push_back(make_device(name, o.threads));
+    devices.all.push_back(make_device(name, o.threads, kernels));
     if (!o.dry_run) note("device " + name, devices.all.back()->backend().fingerprint());
     if (name == "cuda") absent = vendors_of(name).empty() ? "this build has no cuDNN" : "";
     for (const std::string& vendor : vendors_of(name)) {
-      devices.all.push_back(make_device(vendor, o.threads));
+      devices.all.push_back(make_device(vendor, o.threads, {}));
       if (!o.dry_run) note("device " + vendor, devices.all.back()->backend().fingerprint());
     }
   }
@@ -228,7 +229,10 @@ std::vector<ModelCase> models_of(const BenchOptions& o, const std::string& devic
 
 std::vector<DType> dtypes_of(const BenchOptions& o) {
   std::vector<DType> dtypes;
-  for (const std::string& name : cli::split_list(o.precision)) dtypes.push_back(dtype_from_name(name));
+  for (const std::string& name : cli::split_list(o.precision)) {
+    dtypes.push_back(dtype_from_name(name));
+    require_dtype(parse_kernels(o.kernel), dtypes.back());
+  }
   return dtypes;
 }
 
@@ -301,14 +305,15 @@ struct ProfileLine {
 };
 
 void profile(const BenchOptions& o, const std::string& device_name, const ModelCase& model, DType dtype) {
-  const auto device = make_device(device_name, o.threads);
+  const KernelChoice kernels = parse_kernels(o.kernel);
+  const auto device = make_device(device_name, o.threads, kernels);
   const Roofline roofline = device->measure_roofline();
   const double peak = dtype == DType::bf16 ? roofline.bf16_flop : roofline.f32_flop;
   const ModelRows rows = model_rows(model, dtype);
   const std::vector<Launch>& launches = rows.step.launches;
 
   constexpr int steps = 5;
-  TracedBackend traced(make_backend(device_name, o.threads), TracedBackend::Wait::yes);
+  TracedBackend traced(make_backend(device_name, o.threads, kernels), TracedBackend::Wait::yes);
   const std::function<void()> step = step_of(model, traced, dtype);
   for (int i = 0; i < 2; ++i) step();
   traced.clear();

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "conv_mma.cuh"
+#include "ladder/ladder.cuh"
 #include "tile.cuh"
 
 namespace pastiche::PASTICHE_TARGET {
@@ -164,7 +165,9 @@ template <class T> __global__ __launch_bounds__(thin_threads, 4) void conv_thin_
 // Collects classes and launches them, as many as fit at a time.
 template <class T> class Gathering {
  public:
-  Gathering(CudaBackend& backend, Gather<T>& p, const Tensor& weights) : backend_(backend), p_(p), weights_(weights) {
+  // rung: the highest to take (pastiche/rungs.h).
+  Gathering(CudaBackend& backend, Gather<T>& p, const Tensor& weights, int rung = top_rung)
+      : backend_(backend), p_(p), weights_(weights), rung_(rung) {
     p.w = weights.data<float>();
     p.channel = divider(p.channels);
   }
@@ -189,7 +192,7 @@ template <class T> class Gathering {
   }
 
   void launch_collected() {
-    if (classes_ > 0 && !launched_mma()) {
+    if (classes_ > 0 && !launched_mma() && !launched_rung()) {
       // The tiles give the same bits: the large one is taken where it gives every multiprocessor a block.
       const bool vector = p_.channels % 4 == 0;
       if (vector && p_.columns <= thin_columns) {
@@ -212,8 +215,17 @@ template <class T> class Gathering {
 
   bool launched_mma() {
     if constexpr (std::is_same_v<T, BFloat16>) {
-      if (!can_conv_mma(backend_, p_, classes_)) return false;
+      if (rung_ < top_rung || !can_conv_mma(backend_, p_, classes_)) return false;
       conv_mma(backend_, p_, classes_, weights_);
+      return true;
+    }
+    return false;
+  }
+
+  bool launched_rung() const {
+    if constexpr (std::is_same_v<T, float>) {
+      if (rung_ >= double_buffer_rung) return false;
+      conv_rung(backend_, rung_, p_, classes_, most_pixels_);
       return true;
     }
     return false;
@@ -238,6 +250,7 @@ template <class T> class Gathering {
   CudaBackend& backend_;
   Gather<T>& p_;
   const Tensor& weights_;
+  const int rung_;
   int classes_ = 0, taps_ = 0, most_pixels_ = 0;
 };
 
@@ -283,7 +296,11 @@ struct ReachingTaps {
 
 void CudaBackend::launch_conv2d(Tensor& y, const Tensor& x, const Tensor& w, const Conv& conv) {
   if (y.elements() == 0) return;
-  if (is_linear(x.shape(), w.shape(), conv)) {
+  const int rung = kernels_.conv2d.value_or(top_rung);
+  if (rung < double_buffer_rung) require_dtype({.conv2d = rung}, x.dtype());
+  // The rungs of kernels/ladder/ compute this as any other convolution, where there is room for its taps.
+  const bool may_be_product = rung >= double_buffer_rung || w.shape()[1] * w.shape()[2] > max_taps;
+  if (may_be_product && is_linear(x.shape(), w.shape(), conv)) {
     Tensor result = as_matrix(y);
     return launch_gemm(result, as_matrix(x), as_matrix(w), {.b = Transpose::yes});
   }
@@ -303,7 +320,7 @@ void CudaBackend::launch_conv2d(Tensor& y, const Tensor& x, const Tensor& w, con
     p.groups = static_cast<int>(conv.groups);
     p.channels = p.x_channels / p.groups;
     p.columns = p.y_channels / p.groups;
-    Gathering<T> gathering(*this, p, weights);
+    Gathering<T> gathering(*this, p, weights, rung);
     std::vector<Tap> taps;
     if (conv.upsample == 1) {
       p.to = plain_steps(y.shape());

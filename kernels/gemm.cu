@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "gemm_mma.cuh"
+#include "ladder/ladder.cuh"
 #include "launch.cuh"
 #include "split.cuh"
 
@@ -137,6 +138,11 @@ void sum_parts(const CudaBackend& backend, Tensor& y, const float* parts, int co
 }
 
 void CudaBackend::launch_gemm(Tensor& y, const Tensor& a, const Tensor& b, const Gemm& p) {
+  const bool ta = p.a == Transpose::yes, tb = p.b == Transpose::yes;
+  const int rung = tb && !ta ? kernels_.gemm.value_or(top_rung) : top_rung;
+  for (const DType dtype : {y.dtype(), a.dtype(), b.dtype()}) {
+    if (rung < double_buffer_rung) require_dtype({.gemm = rung}, dtype);
+  }
   if (a.dtype() != b.dtype()) {  // narrowing a weight would round it: the other factor is widened
     const bool widen_a = a.dtype() == DType::bf16;
     Tensor wide = Tensor::empty(*this, (widen_a ? a : b).shape());
@@ -144,14 +150,15 @@ void CudaBackend::launch_gemm(Tensor& y, const Tensor& a, const Tensor& b, const
     launch_gemm(y, widen_a ? wide : a, widen_a ? b : wide, p);
     return;
   }
-  const bool ta = p.a == Transpose::yes, tb = p.b == Transpose::yes;
   const auto m = static_cast<int>(checked_index(y.shape()[0], "rows"));
   const auto n = static_cast<int>(checked_index(y.shape()[1], "columns"));
   const auto k = static_cast<int>(checked_index(a.shape()[ta ? 0 : 1], "products of a sum"));
   if (m == 0 || n == 0) return;
   checked_index(4 * LargeTile::m * a.shape()[1], "bytes of a tile's rows");
   checked_index(4 * LargeTile::m * b.shape()[1], "bytes of a tile's rows");
-  if (compute_capability() >= 80 && a.dtype() == DType::bf16 && a.shape()[1] % 8 == 0 && b.shape()[1] % 8 == 0 && n % 8 == 0) {
+  if (rung < double_buffer_rung) return gemm_rung(*this, rung, y, a, b);
+  const bool chunks = a.shape()[1] % 8 == 0 && b.shape()[1] % 8 == 0 && n % 8 == 0;
+  if (rung == top_rung && compute_capability() >= 80 && a.dtype() == DType::bf16 && chunks) {
     return gemm_mma(*this, y, a, b, p);
   }
   const Split split(k, wanted_parts(n, k));

@@ -130,6 +130,15 @@ Tensor state_at(Backend& backend, std::int64_t step) {
   return state;
 }
 
+std::unique_ptr<Backend> make_tested_backend(const std::string& name) {
+  return make_backend(name.substr(0, name.find(' ')), 0, kernels_of(name));
+}
+
+KernelChoice kernels_of(const std::string& name) {
+  const std::size_t space = name.find(' ');
+  return parse_kernels(space == name.npos ? "" : std::string_view(name).substr(space + 1));
+}
+
 std::function<Outputs(const OpRun&)> unary(Var (*op)(const Var&)) {
   return [op](const OpRun& r) { return op(r[0]); };
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -75,6 +76,10 @@ Tensor make_input(Backend&, const OpCase&, std::size_t i, DType, Fill);
 Tensor make_random(Backend&, const Shape&, DType, Fill, std::uint64_t key);
 std::vector<double> host_values(const Tensor&);
 Tensor state_at(Backend&, std::int64_t step);  // a StepState
+
+// A device, or one with a choice of its kernels: "simt conv2d=0,gemm=0".
+std::unique_ptr<Backend> make_tested_backend(const std::string& name);
+KernelChoice kernels_of(const std::string& name);
 
 // The families.
 void add_arith_cases(std::vector<OpCase>&);

@@ -312,6 +312,20 @@ TEST_F(BenchProgram, StepIsAlternatingOrJoint) {
   EXPECT_NE(run("bench step --device cpu --model dcgan --size 28 --step joint --dry-run").out.find("dcgan-28 batch 4 joint/step"), std::string::npos);
 }
 
+TEST_F(BenchProgram, MeasuresARung) {
+  const std::string step = "bench step --model dcgan --size 12 --ngf 2 --ndf 2 --batch 2 --min-time 0 --repetitions 1 ";
+  const Finished f = run(step + "--device simt --kernel conv2d=0 --kernel gemm=3");
+  ASSERT_EQ(f.code, 0) << f.err;
+  EXPECT_NE(f.out.find("conv2d=0,gemm=3"), std::string::npos) << f.out;
+  EXPECT_NE(run(step + "--device simt --kernel conv2d=3 --profile").out.find(", conv2d=3: "), std::string::npos);
+  for (const char* wrong : {"--device simt --kernel conv2d=6", "--device cpu --kernel conv2d=0", "--device simt --kernel gemm=5",
+                            "--device simt --kernel gemm=0 --precision f32,bf16"}) {
+    const Finished refused = run(step + wrong);
+    EXPECT_EQ(refused.code, 2) << wrong << refused.err;
+    EXPECT_NE(refused.err.find("--kernel"), std::string::npos) << refused.err;
+  }
+}
+
 TEST_F(BenchProgram, ProfilesAStepByKernel) {
   const Finished f = run("bench step --device cpu --model dcgan --size 12 --ngf 2 --ndf 2 --batch 2 --threads 1 --profile");
   ASSERT_EQ(f.code, 0) << f.err;

@@ -106,6 +106,25 @@ TEST_F(Cli, TrainsAndGeneratesOnSimt) {
   EXPECT_TRUE(fs::exists(folder_ / "grid.png"));
 }
 
+// A rung of the ladder is part of a run: what goes on with it has it, and no other.
+TEST_F(Cli, TrainsOnARung) {
+  expect_error("train --kernel pool=1 --device simt --data " + emoji + small, 2, "0 naive, 1 shared tile");
+  expect_error("train --kernel conv2d=7 --device simt --data " + emoji + small, 2, "5 tensor core");
+  expect_error("train --kernel gemm=1 --kernel gemm=2 --device simt --data " + emoji + small, 2, "gemm=RUNG");
+  expect_error("train --kernel gemm=1 --device cpu --data " + emoji + small, 2, "cuda, simt or ptx");
+  const std::string rungs = " --kernel conv2d=1 --kernel gemm=2 ";
+  ASSERT_EQ(run("train --steps 2 --device simt" + rungs + "--data " + emoji + small).code, 0);
+  const fs::path config = only_run() / "config.toml";
+  EXPECT_NE(text_of(only_run() / "run.json").find(R"("kernel": "conv2d=1,gemm=2")"), std::string::npos);
+  ASSERT_EQ(run("train --resume " + only_run().string()).code, 0);
+  std::string text = text_of(config);
+  text.replace(text.find("conv2d=1"), 8, "conv2d=0");
+  write_file_atomically(config, text);
+  const Finished f = run("train --resume " + only_run().string());
+  EXPECT_EQ(f.code, 5) << f.err;
+  EXPECT_NE(f.err.find("conv2d=0,gemm=2"), std::string::npos) << f.err;
+}
+
 TEST_F(Cli, HelpOpensWithTwoExamples) {
   for (const std::string command : {"", "train", "generate", "stylize", "inspect", "data", "data check", "data pairs", "eval", "doctor"}) {
     const Finished f = run(command + " --help");

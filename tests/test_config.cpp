@@ -8,6 +8,7 @@
 
 #include "pastiche/config.h"
 #include "pastiche/error.h"
+#include "pastiche/ladder.h"
 
 namespace pastiche {
 namespace {
@@ -80,6 +81,8 @@ const Golden golden[] = {
     {"channels = 2", "1:12: channels is 2: expected 1 (gray), 3 (colour), 4 (with alpha) or 0 (as the data)"},
     {"loss = \"wgan\"", "1:8: loss is 'wgan': expected non-saturating, minimax, lsgan, hinge"},
     {"augment = \"color,\"", "1:11: augment is 'color,': expected none, or of color, translation and cutout, with commas between"},
+    {"kernel = \"conv2d=6\"", "1:10: kernel is 'conv2d=6': expected conv2d=RUNG or gemm=RUNG, or both with a comma, of the rungs 0 naive, "
+     "1 shared tile, 2 register tile, 3 vector loads, 4 double buffer, 5 tensor core"},
     {"holdout = \"1\"", "1:11: holdout is '1': expected a share such as 5% or 0.05, below 1"},
     {"holdout = \"5 %\"", "1:11: holdout is '5 %': expected a share such as 5% or 0.05, below 1"},
     {"step = \"both\"", "1:8: step is 'both': expected alternating or joint"},
@@ -226,6 +229,13 @@ TEST(Config, ValidateNamesTheFlag) {
             "--time 'soon': expected a duration such as 90s, 2m or 1h30m");
 }
 
+TEST(Config, ValidateKnowsWhatRungsCompute) {
+  EXPECT_EQ(refusal([](TrainConfig& c) { c.kernel = "conv2d=5"; }),
+            "--kernel conv2d=5 (tensor core) does not compute f32; what does: 0 naive, 1 shared tile, 2 register tile, 3 vector loads, 4 double buffer");
+  EXPECT_EQ(refusal([](TrainConfig& c) { c.kernel = "conv2d=4,gemm=3", c.precision = "bf16"; }),
+            "--kernel gemm=3 (vector loads) does not compute bf16; what does: 4 double buffer, 5 tensor core");
+}
+
 TEST(Config, ValidateGivesALimitWhereThereIsNone) {
   TrainConfig config;
   validate(config);
@@ -267,6 +277,13 @@ TEST(Config, ParsesTextForms) {
   EXPECT_EQ(parse_interval("50").seconds, 0);
   EXPECT_THROW(parse_interval("0"), Error);
   EXPECT_THROW(parse_interval("-5"), Error);
+
+  EXPECT_EQ(parse_kernels("gemm=0,conv2d=5").str(), "conv2d=5,gemm=0");
+  EXPECT_EQ(parse_kernels("gemm=3").str(), "gemm=3");
+  EXPECT_EQ(parse_kernels("").str(), "");
+  for (const char* bad : {"conv2d", "conv2d=", "conv2d=6", "conv2d=-1", "conv2d=04", "conv2d= 1", "pool=1", "gemm=1,", ",gemm=1", "gemm=1,gemm=2"}) {
+    EXPECT_EQ(message_of([&] { parse_kernels(bad); }, ExitCode::usage), "--kernel '" + std::string(bad) + "': expected " + expected_kernels());
+  }
 
   EXPECT_EQ(parse_grid("4x2").columns, 4);
   EXPECT_EQ(parse_grid("4x2").rows, 2);

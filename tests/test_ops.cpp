@@ -11,6 +11,7 @@
 
 #include "backends/traced.h"
 #include "op_cases.h"
+#include "pastiche/rungs.h"
 
 namespace pastiche {
 namespace {
@@ -20,7 +21,7 @@ Backend& backend(const std::string& name) {
   static std::map<std::string, std::unique_ptr<Backend>> all;
   std::unique_ptr<Backend>& made = all[name];
   if (!made) {
-    made = make_backend(name);
+    made = make_tested_backend(name);
     made->poison_new_buffers(true);
   }
   return *made;
@@ -161,7 +162,7 @@ class DeviceTable : public testing::TestWithParam<std::tuple<std::string, std::s
     try {
       backend(device());
     } catch (const Error& error) {
-      if (device() != "cuda") throw;
+      if (!device().starts_with("cuda")) throw;
       GTEST_SKIP() << error.what();
     }
   }
@@ -181,7 +182,7 @@ class DeviceTable : public testing::TestWithParam<std::tuple<std::string, std::s
         return fmt::format("{}, {}: {}", dtype_name(dtype), fill == Fill::reals ? "reals" : "integers", text);
       };
       for (const DType dtype : {DType::f32, DType::bf16}) {
-        if (dtype == DType::bf16 && !row.bf16) continue;
+        if (dtype == DType::bf16 && (!row.bf16 || !rungs[kernels_of(device()).conv2d.value_or(top_rung)].bf16)) continue;
         std::string text;
         if (row.bound == 0) text = compare(dtype, Fill::integers, {});
         if (!text.empty()) return text;
@@ -301,7 +302,18 @@ const auto devices = [](const char* name) { return testing::Combine(testing::Val
 INSTANTIATE_TEST_SUITE_P(All, ReferenceTable, testing::ValuesIn(ops_of_table()), [](const auto& info) { return info.param; });
 INSTANTIATE_TEST_SUITE_P(Cpu, DeviceTable, devices("cpu"), op_of);
 INSTANTIATE_TEST_SUITE_P(Simt, DeviceTable, devices("simt"), op_of);
+
+// The ladder: every rung below the highest, of what it is for and what calls that.
+const auto on_rungs = [](const std::string& device) {
+  std::vector<std::string> names;
+  for (int rung = 0; rung < top_rung; ++rung) names.push_back(fmt::format("{} conv2d={},gemm={}", device, rung, rung));
+  return testing::Combine(testing::ValuesIn(names), testing::Values("conv2d", "conv_transpose2d", "gemm", "linear"));
+};
+const auto rung_of = [](const auto& info) { return fmt::format("{}_{}", std::get<1>(info.param), std::get<0>(info.param).back()); };
+INSTANTIATE_TEST_SUITE_P(SimtRungs, DeviceTable, on_rungs("simt"), rung_of);
 #ifdef PASTICHE_CUDA
+INSTANTIATE_TEST_SUITE_P(CudaRungs, DeviceTable, on_rungs("cuda"), rung_of);
+INSTANTIATE_TEST_SUITE_P(PtxRungs, DeviceTable, on_rungs("ptx"), rung_of);
 INSTANTIATE_TEST_SUITE_P(Cuda, DeviceTable, devices("cuda"), op_of);
 INSTANTIATE_TEST_SUITE_P(Ptx, DeviceTable, devices("ptx"), op_of);
 #endif

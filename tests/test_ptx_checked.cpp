@@ -11,7 +11,7 @@ namespace simt_runtime {
 Observer* checker();
 }
 namespace simt_checked {
-std::unique_ptr<Backend> make_cuda_backend() { return make_backend("ptx"); }
+std::unique_ptr<Backend> make_cuda_backend(const KernelChoice& kernels) { return make_backend("ptx", 0, kernels); }
 }  // namespace simt_checked
 
 namespace {

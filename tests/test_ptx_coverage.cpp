@@ -9,6 +9,7 @@
 #include <iterator>
 #include <map>
 
+#include "pastiche/rungs.h"
 #include "pastiche/train.h"
 #include "ptx/kernel.h"
 #include "simt/engine.h"
@@ -93,6 +94,13 @@ TEST(PtxCoverage, EveryKernelOfOurs) {
   for (const OpCase& row : further_rows()) {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       for (const std::int64_t mark : {0, 5}) compare(row, dtype, mark);
+    }
+  }
+  for (int rung = 0; rung < double_buffer_rung; ++rung) {
+    for (const auto& rows : {op_cases(), further_rows()}) {
+      for (const OpCase& row : rows) {
+        if (row.op == "gemm" || row.op == "conv2d") run_row(fmt::format("ptx conv2d={},gemm={}", rung, rung), row, DType::f32, Fill::reals);
+      }
     }
   }
   simt_runtime::machine().major = 7;  // without tensor cores, bf16 goes the way of f32

@@ -22,6 +22,7 @@
 
 #include "ptx/kernel.h"
 #include "ptx_kernels/isa.h"
+#include "pastiche/rungs.h"
 #include "simt/checked/checker.h"
 #include "simt/symbols.h"
 #include "test_ptx_rows.h"
@@ -76,18 +77,19 @@ std::vector<OpCase> rows_of_trials() {
   return rows;
 }
 
-std::vector<Trial> trials_of_rows(const std::vector<OpCase>& rows) {
+std::vector<Trial> trials_of_rows(const std::string& device, const std::vector<OpCase>& rows) {
   std::vector<Trial> trials;
   for (const OpCase& row : rows) {
+    const bool in_bf16 = row.bf16 && rungs[kernels_of(device).conv2d.value_or(top_rung)].bf16;
     for (const DType dtype : {DType::f32, DType::bf16}) {
       for (const Fill fill : {Fill::integers, Fill::reals}) {
-        if ((dtype == DType::bf16 && !row.bf16) || (fill == Fill::integers && row.bound != 0)) continue;
+        if ((dtype == DType::bf16 && !in_bf16) || (fill == Fill::integers && row.bound != 0)) continue;
         const auto expected = std::make_shared<const Expected>(expected_of(row, dtype, fill));
-        trials.push_back({row.name(), row.detail == "tile", [=, &row] { return difference(run_row("ptx", row, dtype, fill), *expected).empty(); }});
+        trials.push_back({row.name(), row.detail == "tile", [=, &row] { return difference(run_row(device, row, dtype, fill), *expected).empty(); }});
       }
-      if (row.inputs.empty() || row.inputs[0].shape.elements() > 3000 || (dtype == DType::bf16 && !row.bf16)) continue;
+      if (row.inputs.empty() || row.inputs[0].shape.elements() > 3000 || (dtype == DType::bf16 && !in_bf16)) continue;
       const auto expected = std::make_shared<const Results>(run_row("reference", row, dtype, Fill::reals, 5));
-      trials.push_back({row.name(), row.detail == "tile", [=, &row] { return lost_nans(run_row("ptx", row, dtype, Fill::reals, 5), *expected) == 0; }});
+      trials.push_back({row.name(), row.detail == "tile", [=, &row] { return lost_nans(run_row(device, row, dtype, Fill::reals, 5), *expected) == 0; }});
     }
   }
   return trials;
@@ -182,7 +184,11 @@ TEST(PtxMutants, TestsNoticeThem) {
   ptx_runtime::use_checked_form(simt_runtime::checker());
   simt_runtime::clear_reports();
   const std::vector<OpCase> rows = rows_of_trials();
-  std::vector<Trial> trials = trials_of_rows(rows);
+  std::vector<Trial> trials = trials_of_rows("ptx", rows);
+  const std::vector<OpCase> tiles = tile_rows();
+  for (int rung = 0; rung < double_buffer_rung; ++rung) {
+    for (Trial& trial : trials_of_rows(fmt::format("ptx conv2d={},gemm={}", rung, rung), tiles)) trials.push_back(std::move(trial));
+  }
   for (Trial& trial : trials_of_isa_kernels()) trials.push_back(std::move(trial));
   std::vector<Mutant> mutants = mutants_of(trials);
   EXPECT_EQ(simt_runtime::report_count(), 0);

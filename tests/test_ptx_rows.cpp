@@ -14,7 +14,7 @@ Results run_row(const std::string& name, const OpCase& row, DType dtype, Fill fi
   static std::map<std::string, std::unique_ptr<Backend>> backends;
   auto& backend = backends[name + std::to_string(simt_runtime::machine().major)];
   if (!backend) {
-    backend = make_backend(name);
+    backend = make_tested_backend(name);
     backend->poison_new_buffers(true);
     backend->pool_buffers(false);  // so that every buffer has bounds
   }

@@ -7,7 +7,7 @@ namespace pastiche {
 // Of a row: its results, and the gradients of <y, random> by its inputs.
 using Results = std::vector<std::vector<double>>;
 
-// mark: every so many elements of the activations are NaN; 0: none.
+// backend: a name as make_tested_backend() has it; mark: every so many elements of the activations are NaN; 0: none.
 Results run_row(const std::string& backend, const OpCase&, DType, Fill, std::int64_t mark = 0);
 
 // What a row must come to.

@@ -73,6 +73,26 @@ TEST(SimtBackend, TensorCoresWhereTheGpuHasThem) {
   EXPECT_EQ(kernels, old_kernels + 1);
 }
 
+TEST(SimtBackend, RungsThatCanNotRunAreRefused) {
+  const MachineScope scope;
+  simt_runtime::machine().major = 7;
+  simt_runtime::machine().minor = 5;
+  EXPECT_EQ(message_of(ExitCode::usage, [] { make_backend("simt", 0, {.gemm = 5}); }),
+            "--kernel gemm=5 (tensor core) does not run on sm_75; what does: 0 naive, 1 shared tile, 2 register tile, 3 vector loads, 4 double buffer");
+  for (const char* device : {"cpu", "reference"}) {
+    const std::string message = message_of(ExitCode::usage, [&] { make_backend(device, 0, {.conv2d = 4}); });
+    EXPECT_NE(message.find(device), message.npos) << message;
+  }
+  const auto backend = make_backend("simt", 0, {.conv2d = 1, .gemm = 2});
+  EXPECT_EQ(backend->fingerprint(), "simt simulated GPU, sm_75, conv2d=1,gemm=2");
+  const Recording off(nullptr);
+  const auto ones = [&](const Shape& shape, DType dtype) { return Var(Tensor::full(*backend, shape, 1, dtype)); };
+  message_of(ExitCode::usage, [&] { conv2d(ones({1, 3, 3, 4}, DType::bf16), ones({2, 3, 3, 4}, DType::f32), {}); });
+  for (const DType dtype : {DType::bf16, DType::f32}) {
+    message_of(ExitCode::usage, [&] { gemm(ones({3, 4}, DType::bf16), ones({2, 4}, dtype), {.b = Transpose::yes}); });
+  }
+}
+
 // The trainer records its second step and replays it from then on; steps on given tensors are never recorded.
 TEST(SimtBackend, ReplayedStepsEqualEagerOnes) {
   for (const char* order : {"alternating", "joint"}) {
@@ -209,6 +229,20 @@ using SimtTraining = TinyTraining;
 TEST_F(SimtTraining, LossesAreThoseOfTheCpu) { expect_losses_of_the_cpu("simt", tiny()); }
 
 TEST_F(SimtTraining, LossesInBf16AreThoseOfTheCpu) { expect_bf16_losses_of_the_cpu("simt"); }
+
+TEST_F(SimtTraining, LossesAreThoseOfEveryRung) {
+  const std::vector<StepStats> highest = run("simt", tiny());
+  for (const char* kernel : {"conv2d=0,gemm=3", "conv2d=3,gemm=0"}) {
+    TrainConfig config = tiny();
+    config.kernel = kernel;
+    const std::vector<StepStats> here = run("simt", config);
+    ASSERT_EQ(here.size(), highest.size());
+    for (std::size_t i = 0; i < here.size(); ++i) {
+      EXPECT_NEAR(here[i].loss_g, highest[i].loss_g, 1e-4) << kernel << " " << i;
+      EXPECT_NEAR(here[i].loss_d, highest[i].loss_d, 1e-4) << kernel << " " << i;
+    }
+  }
+}
 
 TEST_F(SimtTraining, TranslationsHaveTheLossesOfTheCpu) {
   for (const char* model : {"pix2pix", "cyclegan", "cut"}) expect_losses_of_the_cpu("simt", tiny_translation(model));

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "op_cases.h"
+#include "pastiche/rungs.h"
 #include "pastiche/train.h"
 #include "simt/checked/checker.h"
 #include "simt/engine.h"
@@ -14,15 +15,15 @@
 namespace pastiche {
 
 namespace simt_checked {
-std::unique_ptr<Backend> make_cuda_backend();
+std::unique_ptr<Backend> make_cuda_backend(const KernelChoice&);
 }
 
 namespace {
 
 using namespace simt_runtime;
 
-std::unique_ptr<Backend> checked_backend() {
-  auto backend = simt_checked::make_cuda_backend();
+std::unique_ptr<Backend> checked_backend(const KernelChoice& kernels = {}) {
+  auto backend = simt_checked::make_cuda_backend(kernels);
   backend->pool_buffers(false);  // so that every buffer has bounds
   return backend;
 }
@@ -172,6 +173,135 @@ TEST(SimtTraffic, MeetsTheGates) {
                                  ratio(c.wavefronts, c.ideal_wavefronts), lines);
   }
   EXPECT_GT(kernels, 40);
+}
+
+// ---- the ladder ------------------------------------------------------------------------------------------------------
+
+// Shapes that fill no tile, and some that fill one and a bit.
+TEST(SimtLadder, NothingToReport) {
+  const Recording off(nullptr);
+  for (int rung = 0; rung < top_rung; ++rung) {
+    const auto backend = checked_backend({.conv2d = rung, .gemm = rung});
+    int rows = 0;
+    for (const OpCase& row : op_cases()) {
+      if ((row.op != "conv2d" && row.op != "gemm" && row.op != "linear") || row.inputs[0].shape.elements() > 3000) continue;
+      std::vector<Var> inputs;
+      for (const Tensor& input : inputs_of(*backend, row, DType::f32)) inputs.emplace_back(input);
+      clear_reports();
+      row.run({*backend, DType::f32, inputs});
+      finish(*backend);
+      EXPECT_EQ(report_count(), 0) << row.name() << " on rung " << rung << ": " << all_reports();
+      ++rows;
+    }
+    EXPECT_GT(rows, 100);
+  }
+}
+
+std::set<std::string> kernels_seen() {
+  std::set<std::string> stems;
+  for (const Counters& c : counters()) stems.insert(c.kernel.substr(0, c.kernel.find('<')));
+  return stems;
+}
+
+// Four neighbours at once, where there are four; else the rung below.
+TEST(SimtLadder, WhatDoesNotFitARungTakesTheOneBelow) {
+  const Recording off(nullptr);
+  const auto backend = checked_backend({.conv2d = 3, .gemm = 3});
+  const auto ones = [&](const Shape& shape) { return Var(Tensor::full(*backend, shape, 1)); };
+  const auto kernels = [&](std::int64_t channels) {
+    finish(*backend);
+    clear_counters();
+    linear(ones({5, channels}), ones({6, channels})).value();
+    conv2d(ones({1, 4, 4, channels}), ones({6, 3, 3, channels}), {}).value();
+    finish(*backend);
+    return kernels_seen();
+  };
+  const std::set<std::string> vectors = kernels(8), elements = kernels(7);
+  for (const char* op : {"conv", "gemm"}) {
+    EXPECT_TRUE(vectors.contains(fmt::format("{}_vector_kernel", op)));
+    EXPECT_TRUE(elements.contains(fmt::format("{}_register_kernel", op)));
+    EXPECT_FALSE(elements.contains(fmt::format("{}_vector_kernel", op)));
+  }
+  clear_counters();
+  conv2d(ones({1, 17, 16, 4}), ones({4, 17, 16, 4}), {}).value();  // more taps than there is room for
+  finish(*backend);
+  EXPECT_TRUE(kernels_seen().contains("gemm_vector_kernel"));
+}
+
+// Those of linear layers and of convolutions, of which one has a window as large as its picture.
+TEST(SimtLadder, GradientsTakeTheDefault) {
+  const auto backend = checked_backend({.conv2d = 0, .gemm = 0});
+  const auto leaf = [&](Tape& tape, const Shape& shape) { return tape.leaf(Tensor::full(*backend, shape, 1)); };
+  Tape tape;
+  const Recording recording(&tape);
+  const std::vector<Var> leaves{leaf(tape, {5, 8}), leaf(tape, {8, 8}), leaf(tape, {1, 4, 4, 8}), leaf(tape, {8, 3, 3, 8}),
+                                leaf(tape, {8, 4, 4, 8})};
+  const Var y = linear(leaves[0], leaves[1]), z = conv2d(leaves[2], leaves[3], {.pad = 1}), whole = conv2d(leaves[2], leaves[4], {});
+  finish(*backend);
+  EXPECT_TRUE(kernels_seen().contains("gemm_naive_kernel"));
+  EXPECT_TRUE(kernels_seen().contains("conv_naive_kernel"));
+  EXPECT_FALSE(kernels_seen().contains("gemm_kernel"));
+  clear_counters();
+  for (const Var& out : {y, z, whole}) grad(out, leaves, {.cotangent = Tensor::full(*backend, out.shape(), 1)});
+  finish(*backend);
+  for (const std::string& kernel : kernels_seen()) EXPECT_EQ(kernel.find("naive"), kernel.npos) << kernel;
+  EXPECT_TRUE(kernels_seen().contains("gemm_kernel"));
+}
+
+// All rungs in f32 add up in the same order, which the tile does not change: they are the same bits.
+TEST(SimtLadder, BitsAreTheSameOnEveryRung) {
+  const Recording off(nullptr);
+  std::vector<double> product, convolution;
+  for (int rung = 0; rung <= double_buffer_rung; ++rung) {
+    const auto backend = checked_backend({.conv2d = rung, .gemm = rung});
+    const auto real = [&](const Shape& shape, std::uint64_t key) { return Var(make_random(*backend, shape, DType::f32, Fill::reals, key)); };
+    const std::vector<double> y = host_values(linear(real({70, 92}, 1), real({67, 92}, 2)).value());
+    const std::vector<double> z = host_values(conv2d(real({2, 9, 7, 12}, 3), real({70, 5, 5, 12}, 4), {.stride = 2, .pad = 2}).value());
+    if (rung == 0) product = y, convolution = z;
+    EXPECT_EQ(y, product) << rung;
+    EXPECT_EQ(z, convolution) << rung;
+  }
+}
+
+// What a rung asks of memory for the same work: 256 x 256 x 256, and a layer. In a file, of which tools/kernel_facts makes its table.
+TEST(SimtLadder, EveryRungAsksLessOfMemory) {
+  const Recording off(nullptr);
+  std::ofstream file(PASTICHE_LADDER_COUNTERS);
+  file << "op\trung\tname\tkernel\tmultiplications\tglobal requests\tsectors\tleast\tshared requests\twavefronts\tleast\n";
+  for (const std::string op : {"gemm", "conv2d"}) {
+    Counters before;
+    std::set<std::string> seen;
+    for (int rung = 0; rung <= top_rung; ++rung) {
+      const DType dtype = rungs[rung].f32 ? DType::f32 : DType::bf16;
+      const auto backend = checked_backend({.conv2d = rung, .gemm = rung});
+      const auto ones = [&](const Shape& shape, DType type) { return Var(Tensor::full(*backend, shape, 1, type)); };
+      const std::int64_t multiplications = op == "gemm" ? 256 * 256 * 256 : 4 * 16 * 16 * 64 * 9 * 64;
+      const Var a = op == "gemm" ? ones({256, 256}, dtype) : ones({4, 16, 16, 64}, dtype);
+      const Var b = op == "gemm" ? ones({256, 256}, dtype) : ones({64, 3, 3, 64}, DType::f32);
+      finish(*backend);
+      clear_counters();
+      const Var y = op == "gemm" ? gemm(a, b, {.b = Transpose::yes}) : conv2d(a, b, {.pad = 1});
+      y.value();
+      finish(*backend);
+      int found = 0;
+      for (const Counters& c : counters()) {
+        if (!c.kernel.starts_with(op.substr(0, 4) + "_")) continue;  // it is one that packs weights
+        ++found;
+        file << fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n", op, rung, rungs[rung].name, c.kernel, multiplications,
+                            c.global_requests, c.sectors, c.ideal_sectors, c.shared_requests, c.wavefronts, c.ideal_wavefronts);
+        const std::string where = fmt::format("{} rung {}", op, rung);
+        if (seen.insert(c.kernel).second && rung > 0) {
+          EXPECT_LE(c.sectors, before.sectors) << where;
+          EXPECT_LT(c.sectors + c.wavefronts, before.sectors + before.wavefronts) << where;
+          EXPECT_LE(static_cast<double>(c.sectors), 1.1 * static_cast<double>(c.ideal_sectors)) << where;
+          EXPECT_LE(static_cast<double>(c.wavefronts), 1.05 * static_cast<double>(c.ideal_wavefronts)) << where;
+        }
+        before = c;
+      }
+      EXPECT_EQ(found, 1) << op << " " << rung;
+    }
+    EXPECT_GE(seen.size(), 6u) << op;
+  }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "pastiche/ladder.h"
 #include "pastiche/philox.h"
 #include "pastiche/tensor.h"
 
@@ -205,8 +206,9 @@ class Backend {
 
 // "cpu" | "reference" | "simt" (the CUDA kernels, run by the processor), and where nvcc was there "cuda" and "ptx" (what nvcc made
 // of the kernels, run by the processor). Error(device) for a name that this build has not, or whose hardware is absent; never a silent
-// fallback. A backend must outlive its tensors. threads = 0: as many as there are cores.
-std::unique_ptr<Backend> make_backend(std::string_view name, int threads = 0);
+// fallback. A backend must outlive its tensors. threads = 0: as many as there are cores. kernels: of the CUDA kernels; Error(usage) where
+// this device does not have them.
+std::unique_ptr<Backend> make_backend(std::string_view name, int threads = 0, const KernelChoice& kernels = {});
 std::vector<std::string> backend_names();
 
 // What "auto" means here: cuda where it works, else cpu, and then why. Any other name is itself.

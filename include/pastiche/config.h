@@ -75,6 +75,7 @@ struct TrainConfig {
 
   std::string device = "auto";
   std::string precision = "f32";
+  std::string kernel;
   int threads = 0;
   std::int64_t seed = 0;
 };
@@ -131,6 +132,11 @@ bool is_color(const std::string&);
 bool is_share(const std::string&);
 bool is_augment(const std::string&);
 bool is_name(const std::string&);  // or empty
+
+struct Kernels {  // what parse_kernels() reads
+  bool accepts(const std::string& value) const;
+  std::string expected() const;
+};
 
 struct Channels {
   bool accepts(int channels) const { return channels == 0 || channels == 1 || channels == 3 || channels == 4; }
@@ -215,6 +221,8 @@ void visit_options(Config& config, Visitor&& visit) {
         "auto, cpu, cuda, simt (the CUDA kernels on the processor), ptx (what nvcc made of them, likewise) or reference");
   visit("precision", config.precision, OneOf{{"f32", "bf16"}},
         "what activations are stored in; parameters, statistics and losses are f32 in both");
+  visit("kernel", config.kernel, Kernels{}, "the highest rung of the ladder of CUDA kernels to take in the forward pass: conv2d=RUNG, gemm=RUNG or both with a "
+        "comma, RUNG from 0 naive to 5 tensor core; what a rung does not support takes the one below");
   visit("threads", config.threads, Range{0, 4096}, "threads of the CPU backend; 0: one a core");
   visit("seed", config.seed, Range{0, 9007199254740991}, "same seed, same result");
 }

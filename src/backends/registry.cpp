@@ -18,18 +18,19 @@ std::vector<std::string> backend_names() {
   return names;
 }
 
-std::unique_ptr<Backend> make_backend(std::string_view name, int threads) {
+std::unique_ptr<Backend> make_backend(std::string_view name, int threads, const KernelChoice& kernels) {
+  if (name == "cpu" || name == "reference") require_none(kernels, name);
   if (name == "cpu") return std::make_unique<CpuBackend>(threads);
   if (name == "reference") return std::make_unique<ReferenceBackend>();
   if (name == "simt") {
     simt_runtime::set_threads(threads);
-    return simt::make_cuda_backend();
+    return simt::make_cuda_backend(kernels);
   }
 #ifdef PASTICHE_CUDA
-  if (name == "cuda") return cuda::make_cuda_backend();
+  if (name == "cuda") return cuda::make_cuda_backend(kernels);
   if (name == "ptx") {
     simt_runtime::set_threads(threads);
-    return ptx::make_cuda_backend();
+    return ptx::make_cuda_backend(kernels);
   }
 #endif
   throw Error(ExitCode::device, fmt::format("this build has no device '{}'; it has: {}", name, fmt::join(backend_names(), ", ")));

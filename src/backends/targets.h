@@ -6,15 +6,15 @@
 
 namespace pastiche {
 
-// On the first device that the target has.
+// On the first device that the target has. Error(usage): it does not run one of the kernels that are chosen.
 namespace cuda {
-std::unique_ptr<Backend> make_cuda_backend();
+std::unique_ptr<Backend> make_cuda_backend(const KernelChoice& = {});
 }
 namespace simt {
-std::unique_ptr<Backend> make_cuda_backend();
+std::unique_ptr<Backend> make_cuda_backend(const KernelChoice& = {});
 }
 namespace ptx {
-std::unique_ptr<Backend> make_cuda_backend();
+std::unique_ptr<Backend> make_cuda_backend(const KernelChoice& = {});
 }
 
 }  // namespace pastiche

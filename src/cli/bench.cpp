@@ -48,8 +48,10 @@ std::vector<std::string> given_arguments(const CLI::App& command) {
   for (const CLI::Option* option : command.get_options()) {
     const std::string name = option->get_name();
     if (option->count() == 0 || name == "--json" || name == "--markdown") continue;
-    if (!option->get_positional()) arguments.push_back(name);
-    if (option->get_items_expected_max() > 0) arguments.insert(arguments.end(), option->results().begin(), option->results().end());
+    for (const std::string& value : option->results()) {
+      if (!option->get_positional()) arguments.push_back(name);
+      if (option->get_items_expected_max() > 0) arguments.push_back(value);
+    }
   }
   return arguments;
 }

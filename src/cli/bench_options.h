@@ -16,7 +16,7 @@ struct BenchOptions {
   std::string model, size = "auto";
   int ngf = 64, ndf = 64;
   int batch = 0;  // 0: the device's own
-  std::string step = "alternating", precision = "f32";
+  std::string step = "alternating", precision = "f32", kernel;
   int threads = 0;
   double min_time = 0.001;
   int repetitions = 3;
@@ -64,6 +64,8 @@ inline void add_bench_options(CLI::App& app, BenchOptions& o) {
       ->option_text("[auto]");
   app.add_option("--filter", o.filter, "only rows whose name (--dry-run lists them) matches this regular expression")->option_text("REGEX");
   add_model_options(app, o);
+  app.add_option("--kernel", o.kernel, "the highest rung of the ladder of CUDA kernels to take, as in train; of ours, not of cuDNN's")
+      ->join(',')->option_text("OP=RUNG");
   app.add_option("--threads", o.threads, "threads of the CPU; 0: one a core")->check(CLI::Range(0, 4096));
   app.add_option("--min-time", o.min_time, "seconds that a row is repeated for, at least, for one measurement")
       ->option_text("[0.001]")->check(CLI::Range(0.0, 3600.0));

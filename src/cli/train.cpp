@@ -46,6 +46,7 @@ struct AddFlag {
       option->option_text("SIZE");
     } else {
       option = app.add_option(flag, member, help);
+      if (flag == "--kernel") option->join(',');  // one an op
       if constexpr (std::is_same_v<T, std::string>) option->option_text(member.empty() ? "TEXT" : "[" + member + "]");
       else option->option_text(fmt::format("[{}]", member));
       // Numbers are checked here so that the message names the flag; texts by validate(), which all roads pass.

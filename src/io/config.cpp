@@ -13,6 +13,7 @@
 
 #include "pastiche/error.h"
 #include "pastiche/files.h"
+#include "pastiche/ladder.h"
 
 namespace pastiche {
 namespace {
@@ -215,6 +216,16 @@ bool is_name(const std::string& text) {
   return text.size() <= 100 && text.find_first_not_of(allowed) == text.npos;
 }
 
+bool Kernels::accepts(const std::string& value) const {
+  try {
+    parse_kernels(value);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+std::string Kernels::expected() const { return expected_kernels(); }
+
 }  // namespace option
 
 ImageSize parse_size(std::string_view text) {
@@ -367,6 +378,7 @@ void validate(TrainConfig& config) {
       throw Error(ExitCode::usage, fmt::format("--{} {}: expected {}", name, value, expectation(member, rule)));
     }
   });
+  require_dtype(parse_kernels(config.kernel), config.precision == "bf16" ? DType::bf16 : DType::f32);
   const bool limited = config.steps > 0 || config.kimg > 0 || config.epochs > 0 || !config.time.empty();
   if (!limited) config.kimg = is_translation(config.model) ? default_translation_kimg : default_kimg;
 }

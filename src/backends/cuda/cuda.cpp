@@ -35,7 +35,7 @@ void throw_cuda_error(cudaError_t error, const char* call, const char* file, int
               fmt::format("{}: {} ({}) from {} at {}:{}", target, cudaGetErrorString(error), cudaGetErrorName(error), call, file, line));
 }
 
-CudaBackend::CudaBackend(int device) {
+CudaBackend::CudaBackend(int device, const KernelChoice& kernels) : kernels_(kernels) {
   require_device(device);
   PASTICHE_CUDA_CHECK(cudaSetDevice(device));
   cudaDeviceProp properties{};
@@ -43,6 +43,7 @@ CudaBackend::CudaBackend(int device) {
   device_name_ = fmt::format("{}, sm_{}{}", properties.name, properties.major, properties.minor);
   multiprocessors_ = properties.multiProcessorCount;
   compute_capability_ = properties.major * 10 + properties.minor;
+  require_compute_capability(kernels_, compute_capability_);
   PASTICHE_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   PASTICHE_CUDA_CHECK(cudaStreamCreateWithFlags(&copy_stream_, cudaStreamNonBlocking));
   for (Staging& staging : staging_) PASTICHE_CUDA_CHECK(cudaEventCreateWithFlags(&staging.copied, cudaEventDisableTiming));
@@ -70,7 +71,10 @@ CudaBackend::~CudaBackend() {
 
 std::string_view CudaBackend::name() const { return target; }
 
-std::string CudaBackend::fingerprint() const { return fmt::format("{} {}", target, device_name_); }
+std::string CudaBackend::fingerprint() const {
+  const std::string chosen = kernels_.str();
+  return fmt::format("{} {}{}", target, device_name_, chosen.empty() ? "" : ", " + chosen);
+}
 
 std::size_t CudaBackend::available_bytes() const {
   std::size_t free = 0, total = 0;
@@ -170,6 +174,6 @@ std::unique_ptr<Backend::Replay> CudaBackend::record(const std::function<void()>
   return graph;
 }
 
-std::unique_ptr<Backend> make_cuda_backend() { return std::make_unique<CudaBackend>(); }
+std::unique_ptr<Backend> make_cuda_backend(const KernelChoice& kernels) { return std::make_unique<CudaBackend>(0, kernels); }
 
 }  // namespace pastiche::PASTICHE_TARGET

@@ -20,7 +20,8 @@ class NvtxRange {
 
 class CudaBackend : public Backend {
  public:
-  explicit CudaBackend(int device = 0);  // Error(device): no driver, no such GPU, or one that this build has no code for
+  // Error(device): no driver, no such GPU, or one that this build has no code for. Error(usage): it does not run a kernel of `kernels`.
+  explicit CudaBackend(int device = 0, const KernelChoice& kernels = {});
   ~CudaBackend() override;
 
   std::string_view name() const override;
@@ -44,6 +45,7 @@ class CudaBackend : public Backend {
   cudaStream_t stream() const { return stream_; }
   int multiprocessors() const { return multiprocessors_; }  // of the GPU: how many blocks fill it
   int compute_capability() const { return compute_capability_; }  // 80: sm_80
+  const KernelChoice& kernels() const { return kernels_; }
 
  protected:
   void* system_allocate(std::size_t bytes) override;
@@ -62,6 +64,7 @@ class CudaBackend : public Backend {
     cudaEvent_t copied = nullptr;
   };
 
+  KernelChoice kernels_;
   int multiprocessors_ = 0, compute_capability_ = 0;
   std::string device_name_;  // with its architecture
   cudaStream_t stream_ = nullptr, copy_stream_ = nullptr;

@@ -913,7 +913,7 @@ string translated(const Module& module) {
     if (v.space == "shared") continue;
     variables += fmt::format("alignas({}) u8 {}[{}] = {{{}}};\n", v.align, identifier(v.name), v.bytes, fmt::join(v.value, ", "));
   }
-  const string stem = module.path.substr(module.path.find_last_of('/') + 1);
+  const string name = module.path.substr(module.path.find_last_of('/', module.path.find_last_of('/') - 1) + 1);  // ladder/conv.ptx
   return fmt::format(R"(// Made from a file of PTX.
 #include "ptx/ptx.h"
 #include "ptx/warp.h"
@@ -932,7 +932,7 @@ PTX_MODULE({0}, {4})
 {7}
 }}
 )",
-                     quoted(stem), files, locations, places, counter_count, variables, functions, kernels);
+                     quoted(name), files, locations, places, counter_count, variables, functions, kernels);
 }
 
 }  // namespace pastiche::ptx_translator
