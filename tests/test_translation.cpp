@@ -382,7 +382,10 @@ TEST_F(Translation, WhatCannotBeTrainedIsSaid) {
   fs::copy_file(fs::directory_iterator(folder_ / "pairs/B")->path(), folder_ / "one/B/only.png");
   config.data = (folder_ / "one").string();
   config.holdout = "0";
-  EXPECT_NE(refusal_of(config, ExitCode::usage).find("more than the 1 pictures"), std::string::npos);
+  EXPECT_NE(refusal_of(config, ExitCode::usage).find("more than the one picture in"), std::string::npos);
+  config.data = (folder_ / "pairs/A").string();
+  config.style = (folder_ / "one/B").string();
+  EXPECT_NE(refusal_of(config, ExitCode::usage).find("one/B': use at most --batch 1"), std::string::npos);
   config.model = "dcgan";
   config.style = config.data;
   EXPECT_NE(refusal_of(config, ExitCode::usage).find("--style is for pix2pix, cyclegan and cut"), std::string::npos);

@@ -29,10 +29,10 @@ DataOptions data_options(const TrainConfig& c) {
 
 std::string absolute(const std::string& path) { return fs::absolute(path).lexically_normal().string(); }
 
-void require_a_batch(const TrainConfig& config, std::int64_t pictures) {
+void require_a_batch(const TrainConfig& config, std::int64_t pictures, const std::string& folder) {
   if (config.batch <= pictures) return;
-  throw Error(ExitCode::usage, fmt::format("--batch {} is more than the {} pictures in {}: use at most --batch {}", config.batch,
-                                           pictures, quote(config.data), pictures));
+  throw Error(ExitCode::usage, fmt::format("--batch {} is more than the {} in {}: use at most --batch {}", config.batch,
+                                           pictures == 1 ? "one picture" : fmt::format("{} pictures", pictures), quote(folder), pictures));
 }
 
 std::string skipped_note(std::size_t count, const std::string& data) {
@@ -69,7 +69,7 @@ class GanTask final : public TrainingTask {
     config.data = absolute(config.data);
     config.size = {data_->height(), data_->width()};
     config.channels = data_->channels();
-    require_a_batch(config, data_->size());
+    require_a_batch(config, data_->size(), config.data);
     config_ = config;
     model_ = {.name = config.model, .height = config.size.height, .width = config.size.width, .channels = config.channels,
               .nz = config.nz, .ngf = config.ngf, .ndf = config.ndf, .base = config.base, .d_norm = config.d_norm,
@@ -151,7 +151,8 @@ class TranslationTask final : public TrainingTask {
     if (!config.style.empty()) config.style = absolute(config.style);
     config.size = {data_.height, data_.width};
     config.channels = data_.channels;
-    require_a_batch(config, std::min(data_.a->size(), data_.b->size()));
+    const bool fewer_targets = !config.style.empty() && data_.b->size() < data_.a->size();
+    require_a_batch(config, std::min(data_.a->size(), data_.b->size()), fewer_targets ? config.style : config.data);
     network_ = translator_of(config);
     config_ = config;
     require_sides();
