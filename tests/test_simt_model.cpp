@@ -10,7 +10,7 @@
 namespace pastiche {
 
 namespace simt_checked {
-std::unique_ptr<Backend> make_cuda_backend();
+std::unique_ptr<Backend> make_cuda_backend(const KernelChoice&);
 }
 
 namespace {
@@ -88,7 +88,7 @@ TEST_F(SimtModel, CountsWhatKernelsDo) {
         kernels.insert(expected.kernel);
 
         machine().multiprocessors = multiprocessors;
-        const auto backend = simt_checked::make_cuda_backend();
+        const auto backend = simt_checked::make_cuda_backend({});
         const Program program(*backend, recorder, recorder.launches);
         clear_counters();
         program.run();
