@@ -429,6 +429,9 @@ TEST_F(Cli, Stylizes) {
   ASSERT_EQ(run("stylize model.safetensors in/a.png -o whole.png --tile 0").code, 0);
   EXPECT_EQ(read_picture(folder_ / "matched/a.png"), read_picture(folder_ / "whole.png"));
 
+  ASSERT_EQ(run("stylize model.safetensors in/sub/b.jpg -o large.png --size 40 --strength 0").code, 0);
+  EXPECT_EQ(read_picture(folder_ / "large.png"), resize(read_picture(folder_ / "in/sub/b.jpg"), 40, 90, Filter::lanczos));
+
   const std::string piped = "cd " + folder_.string() + " && " PASTICHE_PROGRAM " stylize model.safetensors - -o - <in/a.png >piped.png 2>err";
   ASSERT_EQ(std::system(piped.c_str()), 0) << text_of(folder_ / "err");
   EXPECT_EQ(read_picture(folder_ / "piped.png"), one);
@@ -471,6 +474,12 @@ TEST_F(Cli, StylizeSaysWhatIsWrong) {
   ASSERT_EQ(run("train --steps 1 --out trained --data " + emoji + small).code, 0);
   expect_error("stylize " + (only_run("trained") / "model.safetensors").string() + " in/a.png -o x.png", 4, "is a generator, not a translator");
   EXPECT_FALSE(fs::exists(folder_ / "x.png"));
+
+  write_translator(folder_ / "unet.safetensors", {.name = "unet", .ngf = 4, .depth = 2});
+  const Finished other_size = run("stylize unet.safetensors in/a.png -o other.png");
+  EXPECT_EQ(other_size.code, 0);
+  EXPECT_NE(other_size.err.find("the model learned pictures of 64x64, and 'in/a.png' has 32x32: --size 64"), std::string::npos) << other_size.err;
+  EXPECT_EQ(run("stylize unet.safetensors in/a.png -o other.png --size 64").err, "");
 
   const Finished gray = run("stylize gray.safetensors in/a.png -o x.png");
   EXPECT_EQ(gray.code, 0);

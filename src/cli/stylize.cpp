@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <glob.h>
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
 
@@ -26,7 +28,7 @@ struct StylizeArguments {
   double strength = 1;
   bool keep_colors = false, frames = false;
   std::optional<std::int64_t> tile;
-  int threads = 0;
+  int size = 0, threads = 0;
 };
 
 struct Input {
@@ -137,12 +139,13 @@ class Worker {
   void video(const Input& input, const fs::path& out) {
     options_.film = true;
     Stylizer film(*loaded_.translator, options_);
-    convert_video(input.path, out, [&](const Image& frame) { return film(frame); });
+    convert_video(input.path, out, [&](const Image& frame) { return film(resized(frame)); });
     fmt::print("{}\n", out.string());
   }
 
   Image stylize(const Input& input) {
-    const Image source = read_input(input);
+    const Image source = resized(read_input(input));
+    note_size(input, source);
     if (loaded_.card.network.channels == 1 && source.channels >= 3 && !arguments_.keep_colors && !noted_gray_) {
       noted_gray_ = true;
       fmt::print(stderr, "note: the model learned gray pictures, so it sees the luma, and results are gray; --keep-colors gives them the source's colours\n");
@@ -163,12 +166,29 @@ class Worker {
   }
 
  private:
+  Image resized(const Image& picture) const {
+    const int smaller = std::min(picture.height, picture.width);
+    if (arguments_.size == 0 || smaller == arguments_.size) return picture;
+    const double scale = static_cast<double>(arguments_.size) / smaller;
+    return resize(picture, static_cast<int>(std::lround(scale * picture.height)), static_cast<int>(std::lround(scale * picture.width)), Filter::lanczos);
+  }
+
+  // What a unet draws depends on how large it sees a thing; a resnet's strokes only become finer.
+  void note_size(const Input& input, const Image& source) {
+    const TranslatorConfig& network = loaded_.card.network;
+    const auto learned = std::min(network.height, network.width), seen = std::int64_t{std::min(source.height, source.width)};
+    if (network.name != "unet" || noted_size_ || (2 * seen < 3 * learned && 2 * learned < 3 * seen)) return;
+    noted_size_ = true;
+    fmt::print(stderr, "note: the model learned pictures of {}x{}, and {} has {}x{}: --size {} may suit it better\n", network.width, network.height,
+               quote(input.path.string()), source.width, source.height, learned);
+  }
+
   const StylizeArguments& arguments_;
   StylizeOptions options_;
   std::unique_ptr<Backend> backend_;
   LoadedTranslator loaded_;
   Stylizer stylizer_;
-  bool noted_gray_ = false;
+  bool noted_gray_ = false, noted_size_ = false;
 };
 
 int run_stylize(const StylizeArguments& a) {
@@ -215,6 +235,8 @@ void add_stylize(CLI::App& app, Outcome& outcome) {
   command->add_flag("--keep-colors", a->keep_colors, "the result's luma with the source's chroma (ITU-R 601 YCbCr)");
   command->add_flag("--frames", a->frames, "pictures are frames of one film, in the order of their names: all have the look of the first, so none "
                                            "flickers; always so in videos");
+  command->add_option("--size", a->size, "pixels of the smaller side, to which pictures are resized first; 0: as they are")
+      ->check(CLI::Range(0, 65535))->option_text("[0]");
   command->add_option("--tile", a->tile, "pixels a side of the tiles of a resnet, which above one megapixel are as large as fits 512 MiB; "
                                          "0: whole pictures. Results are the same bytes")->check(CLI::Range(0, 65536))->option_text("PIXELS");
   command->add_option("--precision", a->precision, "f32, or bf16 for speed")->check(CLI::IsMember({"f32", "bf16"}))->option_text("[f32]");
