@@ -1,11 +1,13 @@
 // Convolutions that the cpu backend computes by Winograd's algorithm. The op table says that they are right on small shapes;
 // here, on shapes that it computes in several parts, that the parts leave no trace.
 #include <gtest/gtest.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "backends/cpu/cpu.h"
+#include "backends/cpu/vectorise.h"
 #include "op_cases.h"
 
 namespace pastiche {
@@ -123,6 +125,15 @@ TEST(Winograd, KeptWeights) {
     const std::vector<double> changed = host_values(run(g, in.x, in.w, in.dy).y);
     EXPECT_TRUE(std::ranges::all_of(changed, [](double v) { return v == 0; })) << g.what;
   }
+}
+
+// A product within a parallel region starts threads of its own, and a region of one thread is one.
+TEST(Winograd, LittleWorkStandsInNoParallelRegion) {
+  int level = -1;
+  cpu::for_items(2, 2, 1, [&](std::int64_t) { level = omp_get_level(); });
+  EXPECT_EQ(level, 0);
+  cpu::for_items(2, 2, cpu::serial_below, [&](std::int64_t i) { if (i == 0) level = omp_get_level(); });
+  EXPECT_EQ(level, 1);
 }
 
 }  // namespace

@@ -54,9 +54,14 @@ template <class Body> void for_elements(int threads, std::int64_t n, Body body) 
   for (std::int64_t i = 0; i < n; ++i) body(i);
 }
 
-// body(i) for every item, an item being `cost` elements of work.
+// body(i) for every item, an item being `cost` elements of work. Little work stands in no parallel region, not even in one of a single
+// thread: there a product of oneDNN's would start threads of its own, which wait for those that spin.
 template <class Body> void for_items(int threads, std::int64_t items, std::int64_t cost, Body body) {
-#pragma omp parallel for schedule(static) num_threads(threads) if (items > 1 && items * cost > serial_below) firstprivate(body)
+  if (items < 2 || items * cost <= serial_below) {
+    for (std::int64_t i = 0; i < items; ++i) body(i);
+    return;
+  }
+#pragma omp parallel for schedule(static) num_threads(threads) firstprivate(body)
   for (std::int64_t i = 0; i < items; ++i) body(i);
 }
 
