@@ -73,7 +73,8 @@ __global__ __launch_bounds__(Block::threads, Block::blocks) void gemm_kernel(con
 }
 
 using SmallTile = Tile<64, 64, 8, 4>;
-using LargeTile = Tile<128, 64, 8, 8>;
+// One block a multiprocessor, at 130 to 157 registers. Held to 128, which two would need, it spills on all but sm_90.
+using LargeTile = Tile<128, 128, 8, 8>;
 
 template <class T>
 __global__ __launch_bounds__(SmallTile::threads, SmallTile::blocks) void gemm_any_kernel(const GemmParameters<T> p) {
@@ -171,10 +172,12 @@ void CudaBackend::launch_gemm(Tensor& y, const Tensor& a, const Tensor& b, const
                               .a_line = ta ? 1 : k, .a_bytes = (ta ? m : 1) * bytes,
                               .b_line = tb ? k : 1, .b_bytes = (tb ? 1 : n) * bytes,
                               .part = split.length, .tiles_n = 0};
-    const std::int64_t large_tiles = ceil_div(m, LargeTile::m) * ceil_div(n, LargeTile::n) * split.count;
+    // Large tiles where none would be more than half empty for want of rows or columns, and every multiprocessor gets one.
+    const bool large = m > SmallTile::m && n > SmallTile::n &&
+                       ceil_div(m, LargeTile::m) * ceil_div(n, LargeTile::n) * split.count >= multiprocessors();
     if (a.shape()[1] % 4 != 0 || b.shape()[1] % 4 != 0) {
       launch_any(*this, g, split.count);
-    } else if (large_tiles >= multiprocessors()) {
+    } else if (large) {
       launch_tiles<T, LargeTile>(*this, g, split.count, ta, tb);
     } else {
       launch_tiles<T, SmallTile>(*this, g, split.count, ta, tb);

@@ -105,7 +105,7 @@ std::vector<OpCase> tile_rows() {
     for (const bool tb : {false, true}) {
       gemm_row(66, 66, 18, ta, tb);
       gemm_row(68, 68, 20, ta, tb);
-      gemm_row(516, 68, 20, ta, tb);
+      gemm_row(388, 132, 20, ta, tb);
       gemm_row(72, 72, 40, ta, tb);  // on tensor cores
       gemm_row(392, 264, 40, ta, tb);
     }
@@ -128,7 +128,7 @@ std::vector<OpCase> further_rows() {
   for (const bool ta : {false, true}) {
     for (const bool tb : {false, true}) {
       for (const Role role : {Role::activation, Role::parameter}) {
-        for (const std::int64_t n : {64, 65, 66, 67}) {
+        for (const std::int64_t n : {64, 65, 67, 68, 70}) {
           gemm_row(1024, n, 40, ta, tb, role);
           gemm_row(100, n, 40, ta, tb, role);
           gemm_row(100, n, 37, ta, tb, role);

@@ -73,6 +73,38 @@ TEST(SimtBackend, TensorCoresWhereTheGpuHasThem) {
   EXPECT_EQ(kernels, old_kernels + 1);
 }
 
+// Every sum is in ascending order, whichever tile it is in. Where a large tile would be half empty, it is a small one.
+TEST(SimtBackend, TheTileOfAProductChangesNoBits) {
+  const MachineScope scope;
+  const auto run = [](int multiprocessors, std::int64_t n, const Gemm& p) {
+    simt_runtime::machine().multiprocessors = multiprocessors;
+    const auto backend = make_backend("simt");
+    const Recording off(nullptr);
+    const auto make = [&](std::int64_t rows, std::int64_t columns, Transpose turned) {
+      const Shape shape = turned == Transpose::yes ? Shape{columns, rows} : Shape{rows, columns};
+      return Var(make_random(*backend, shape, DType::f32, Fill::reals, 3));
+    };
+    const Var a = make(140, 44, p.a), b = make(44, n, p.b);
+    std::string kernel;
+    simt_runtime::watch_launches([&](const simt_runtime::LaunchSeen& launch) {
+      kernel = launch.kernel;
+      return true;
+    });
+    std::vector<double> y = host_values(gemm(a, b, p).value());
+    simt_runtime::watch_launches({});
+    return std::pair{kernel, y};
+  };
+  for (const Transpose a : {Transpose::no, Transpose::yes}) {
+    for (const Transpose b : {Transpose::no, Transpose::yes}) {
+      const auto [large, y] = run(1, 136, {.a = a, .b = b});
+      const auto [small, same] = run(1000, 136, {.a = a, .b = b});
+      EXPECT_NE(large, small);
+      EXPECT_EQ(y, same) << large << " and " << small;
+      EXPECT_EQ(run(1, 64, {.a = a, .b = b}).first, small);
+    }
+  }
+}
+
 TEST(SimtBackend, RungsThatCanNotRunAreRefused) {
   const MachineScope scope;
   simt_runtime::machine().major = 7;
