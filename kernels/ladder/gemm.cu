@@ -1,7 +1,7 @@
 // y[M,N] = a b^T, of a [M,K] and b [N,K] in f32, in steps from the naive kernel to the one in gemm.cu.
 // Policy: each result is summed by one thread, k ascending, one fmaf each: the bits are the same on every rung, and those of rung 4 where
 // that does not cut the sum.
-// Figures are of 256 x 256 x 256: sectors of global memory and wavefronts of shared memory for each 32 multiplications, which one FFMA of a
+// Figures are of 256 x 512 x 256: sectors of global memory and wavefronts of shared memory for each 32 multiplications, which one FFMA of a
 // warp makes, and how much of the main loop for sm_80 is FFMA. `tools/kernel_facts BUILD --ladder` prints them.
 #include <algorithm>
 
@@ -159,10 +159,10 @@ __global__ __launch_bounds__(register_threads) void gemm_vector_kernel(const Pro
 
 // ---- 4 double buffer, 5 tensor core ----------------------------------------------------------------------------------
 // gemm_kernel (gemm.cu, tile.cuh): up to 8 x 8 results a thread, and while a slice is multiplied the next one is on its way through
-// registers to the other half of the buffer: one barrier a slice instead of two. 0.11 sectors, 0.09 wavefronts, 87% of the loop, for 155
+// registers to the other half of the buffer: one barrier a slice instead of two. 0.08 sectors, 0.08 wavefronts, 89% of the loop, for 136
 // registers where the rungs below have at most 64.
 // gemm_mma_kernel (gemm_mma.cu, mma_tile.cuh): in bf16, 16 x 8 x 16 multiplications an instruction, and three slices on their way past the
-// registers. Elements are half as wide: 0.07 sectors and 0.05 wavefronts, in the tile of 64 x 64 that a product of this size takes.
+// registers. Elements are half as wide: 0.04 sectors and 0.03 wavefronts.
 
 struct Step {
   void (*kernel)(Product);
