@@ -227,6 +227,18 @@ void CudnnBackend::conv2d(Tensor& y, const Tensor& x, const Tensor& w, const Con
   CudaBackend::conv2d(to, x, w, held_form(p));
 }
 
+// cuDNN's convolution, then our pass over its result: no epilogue of ours is in the vendor's column.
+void CudnnBackend::conv2d_norm_stats(Tensor& y, Tensor& mean, Tensor& var, const Tensor& x, const Tensor& w, const Conv& p,
+                                     const NormAct& s) {
+  conv2d(y, x, w, p);
+  norm_stats(mean, var, y, s);
+}
+
+void CudnnBackend::conv2d_bias_act(Tensor& y, const Tensor& x, const Tensor& w, const Tensor& bias, const Conv& p, const Activation& a) {
+  conv2d(y, x, w, p);
+  bias_act(y, y, bias, a);
+}
+
 void CudnnBackend::conv2d_dgrad(Tensor& dx, const Tensor& dy, const Tensor& w, const Conv& p) {
   const NvtxRange range("cudnn conv2d_dgrad");
   if (!any_empty({&dx, &dy, &w})) {

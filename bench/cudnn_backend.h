@@ -31,6 +31,8 @@ class CudnnBackend final : public cuda::CudaBackend {
   std::string fingerprint() const override;
 
   void conv2d(Tensor& y, const Tensor& x, const Tensor& w, const Conv& p) override;
+  void conv2d_norm_stats(Tensor& y, Tensor& mean, Tensor& var, const Tensor& x, const Tensor& w, const Conv& p, const NormAct& s) override;
+  void conv2d_bias_act(Tensor& y, const Tensor& x, const Tensor& w, const Tensor& bias, const Conv& p, const Activation& a) override;
   void conv2d_dgrad(Tensor& dx, const Tensor& dy, const Tensor& w, const Conv& p) override;
   void conv2d_wgrad(Tensor& dw, const Tensor& x, const Tensor& dy, const Conv& p) override;
   void gemm(Tensor& y, const Tensor& a, const Tensor& b, const Gemm& p) override;

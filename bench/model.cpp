@@ -93,6 +93,11 @@ class Planner {
       if (seen.kernel.starts_with("kernel at ")) {
         throw Error(ExitCode::failed, "this program was stripped of the symbols that kernels are known by");
       }
+      if (op.flop > 0) {  // what the product's kernel does not end in
+        const auto result = static_cast<double>(op.tensors.front().bytes());
+        if (seen.kernel.starts_with("norm_stats_kernel")) row.work.pass_bytes += result;
+        if (seen.kernel.starts_with("bias_act_kernel")) row.work.pass_bytes += 2 * result;
+      }
       const LoopCounts* const loop = loop_counts(seen.kernel, gpu_.arch);
       if (loop == nullptr) continue;
       if (row.work.instructions > 0) throw Error(ExitCode::failed, fmt::format("{} {} multiplies twice", op.kernel, op.shapes));
@@ -184,7 +189,8 @@ Bounds bounds_of(const Gpu& gpu, const Work& work) {
   const double uneven = work.blocks > 0 ? std::ceil(work.blocks / sms) * sms / work.blocks : 1;
   return {{uneven * (work.hmma * 2 * hmma_products / (1e12 * gpu.bf16) + work.ffma * 2 * warp / (1e12 * gpu.f32)),
            uneven * work.instructions / (schedulers * sms * clock), uneven * work.wavefronts / (sms * clock),
-           work.l2_bytes / (1e9 * gpu.l2), work.dram_bytes / (1e9 * gpu.dram)}};
+           work.l2_bytes / (1e9 * gpu.l2), work.dram_bytes / (1e9 * gpu.dram)},
+          work.pass_bytes / (1e9 * gpu.dram)};
 }
 
 const LoopCounts* loop_counts(std::string_view kernel, int arch) {
@@ -196,7 +202,8 @@ const LoopCounts* loop_counts(std::string_view kernel, int arch) {
 Work work_of_tiles(const Tiles& t, const LoopCounts& loop, double blocks) {
   const double passes = t.slices * t.m * t.n * t.depth / (loop.hmma * hmma_products + loop.ffma * warp);  // of warps
   return {.blocks = blocks, .instructions = passes * loop.instructions, .hmma = passes * loop.hmma, .ffma = passes * loop.ffma,
-          .wavefronts = passes * loop.wavefronts, .l2_bytes = t.slices * t.depth * (t.m * t.a_bytes + t.n * t.b_bytes), .dram_bytes = 0};
+          .wavefronts = passes * loop.wavefronts, .l2_bytes = t.slices * t.depth * (t.m * t.a_bytes + t.n * t.b_bytes), .dram_bytes = 0,
+          .pass_bytes = 0};
 }
 
 Tiles tiles_of(const Launch& op, const simt_runtime::LaunchSeen& seen) {
@@ -212,7 +219,7 @@ Tiles tiles_of(const Launch& op, const simt_runtime::LaunchSeen& seen) {
     return t;
   }
   const bool wgrad = op.kernel == "conv2d_wgrad", upsampled = op.conv.upsample == 2;
-  const Shape& w = op.tensors[wgrad ? 0 : 2].shape();
+  const Shape& w = op.weights;
   const double classes = y / groups;
   if (wgrad) {  // parts of the pixels are along z
     const auto pixels = static_cast<double>(op.tensors[2].elements()) / static_cast<double>(w[0]);
@@ -222,7 +229,7 @@ Tiles tiles_of(const Launch& op, const simt_runtime::LaunchSeen& seen) {
   if (!mma) t.b_bytes = 4;  // weights stay f32
   const double folded = std::floor((static_cast<double>(w[1]) + 1) / 2);
   const double taps = upsampled ? 4 * folded * folded : static_cast<double>(w[1] * w[2]);  // of all classes of pixels
-  const double channels = op.kernel == "conv2d" ? static_cast<double>(w[3]) : static_cast<double>(w[0]) / groups;
+  const double channels = op.kernel == "conv2d_dgrad" ? static_cast<double>(w[0]) / groups : static_cast<double>(w[3]);
   t.slices = x * groups * (mma ? taps * slices(channels) : classes * slices(taps / classes * channels));
   return t;
 }
@@ -286,7 +293,7 @@ void print_model(const ModelOptions& o, const std::vector<ModelCase>& models, co
                                 {"blocks", each.work.blocks},
                                 {"multiply_seconds", bounds.seconds[0]}, {"issue_seconds", bounds.seconds[1]},
                                 {"shared_seconds", bounds.seconds[2]}, {"l2_seconds", bounds.seconds[3]},
-                                {"dram_seconds", bounds.seconds[4]},
+                                {"dram_seconds", bounds.seconds[4]}, {"pass_seconds", bounds.pass},
                                 {"limit", limit_name(bounds, each.work)}, {"what", modelled_words}});
       }
       print_lines(gpu, fmt::format("{}, {}", model.name(), dtype_name(dtype)), std::move(lines));

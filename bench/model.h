@@ -24,12 +24,14 @@ struct Work {
   double blocks = 0;
   double instructions = 0, hmma = 0, ffma = 0, wavefronts = 0;
   double l2_bytes = 0, dram_bytes = 0;
+  double pass_bytes = 0;  // of kernels that go over a product's result once it is there
 };
 
 struct Bounds {
   std::array<double, resources> seconds{};  // by Resource
+  double pass = 0;                          // and what follows, from DRAM and to it
   Resource limit() const;
-  double most() const { return seconds[static_cast<std::size_t>(limit())]; }
+  double most() const { return seconds[static_cast<std::size_t>(limit())] + pass; }
 };
 // Blocks come in whole numbers: the multiprocessor that has most of them decides.
 Bounds bounds_of(const Gpu&, const Work&);

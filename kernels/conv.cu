@@ -14,10 +14,12 @@
 // cores where it can (conv_mma.cu).
 #include <algorithm>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "conv_mma.cuh"
 #include "ladder/ladder.cuh"
+#include "norm.cuh"
 #include "tile.cuh"
 
 namespace pastiche::PASTICHE_TARGET {
@@ -191,8 +193,11 @@ template <class T> class Gathering {
     most_pixels_ = std::max(most_pixels_, pixels.pixels);
   }
 
-  void launch_collected() {
-    if (classes_ > 0 && !launched_mma() && !launched_rung()) {
+  // Whether the epilogue was done with it: not where there were launches before, or no tensor cores.
+  bool launch_collected(const MmaEpilogue& epilogue = {}) {
+    const bool only = std::exchange(first_, false);
+    const bool mma = classes_ > 0 && launched_mma(only ? epilogue : MmaEpilogue{});
+    if (classes_ > 0 && !mma && !launched_rung()) {
       // The tiles give the same bits: the large one is taken where it gives every multiprocessor a block.
       const bool vector = p_.channels % 4 == 0;
       if (vector && p_.columns <= thin_columns) {
@@ -206,6 +211,7 @@ template <class T> class Gathering {
       }
     }
     classes_ = taps_ = most_pixels_ = 0;
+    return mma && only;
   }
 
  private:
@@ -213,10 +219,10 @@ template <class T> class Gathering {
   using SmallTile = Tile<64, 64, 8, 4>;
   using LargeTile = Tile<128, 64, 8, 8>;
 
-  bool launched_mma() {
+  bool launched_mma([[maybe_unused]] const MmaEpilogue& epilogue) {
     if constexpr (std::is_same_v<T, BFloat16>) {
       if (rung_ < top_rung || !can_conv_mma(backend_, p_, classes_)) return false;
-      conv_mma(backend_, p_, classes_, weights_);
+      conv_mma(backend_, p_, classes_, weights_, epilogue);
       return true;
     }
     return false;
@@ -252,6 +258,7 @@ template <class T> class Gathering {
   const Tensor& weights_;
   const int rung_;
   int classes_ = 0, taps_ = 0, most_pixels_ = 0;
+  bool first_ = true;
 };
 
 // Pixels of the class: n pictures of h x w.
@@ -294,18 +301,20 @@ struct ReachingTaps {
 
 }  // namespace
 
-void CudaBackend::launch_conv2d(Tensor& y, const Tensor& x, const Tensor& w, const Conv& conv) {
-  if (y.elements() == 0) return;
+bool CudaBackend::convolve(Tensor& y, const Tensor& x, const Tensor& w, const Conv& conv, const MmaEpilogue& epilogue) {
+  if (y.elements() == 0) return false;
   const int rung = kernels_.conv2d.value_or(top_rung);
   if (rung < double_buffer_rung) require_dtype({.conv2d = rung}, x.dtype());
   // The rungs of kernels/ladder/ compute this as any other convolution, where there is room for its taps.
   const bool may_be_product = rung >= double_buffer_rung || w.shape()[1] * w.shape()[2] > max_taps;
   if (may_be_product && is_linear(x.shape(), w.shape(), conv)) {
     Tensor result = as_matrix(y);
-    return launch_gemm(result, as_matrix(x), as_matrix(w), {.b = Transpose::yes});
+    launch_gemm(result, as_matrix(x), as_matrix(w), {.b = Transpose::yes});
+    return false;
   }
   const Shape& from = x.shape();
   checked_index(4 * w.elements(), "weights");
+  bool with_epilogue = false;
   const Tensor weights = conv.upsample == 2 ? fold_weights(*this, w) : w;
   with_float(x.dtype(), [&]<class T>(T) {
     Gather<T> p{};
@@ -346,8 +355,29 @@ void CudaBackend::launch_conv2d(Tensor& y, const Tensor& x, const Tensor& w, con
         }
       }
     }
-    gathering.launch_collected();
+    with_epilogue = gathering.launch_collected(epilogue);
   });
+  return with_epilogue;
+}
+
+void CudaBackend::launch_conv2d(Tensor& y, const Tensor& x, const Tensor& w, const Conv& conv) { convolve(y, x, w, conv, {}); }
+
+void CudaBackend::launch_conv2d_norm_stats(Tensor& y, Tensor& mean, Tensor& var, const Tensor& x, const Tensor& w, const Conv& conv,
+                                           const NormAct& p) {
+  const std::int64_t pieces = conv.upsample * conv.upsample * outer_of(mean), channels = mean.shape().last();
+  const std::int64_t rows = y.elements() / std::max<std::int64_t>(pieces * channels, 1);
+  const bool whole = outer_of(mean) == 1 || rows % statistic_rows == 0;  // no part is of two pictures
+  Tensor parts;
+  if (!convolve(y, x, w, conv, {.parts = whole ? &parts : nullptr}) || !whole) return launch_norm_stats(mean, var, y, p);
+  parts = parts.reshaped({2, pieces, ceil_div(rows, statistic_rows), channels});
+  finish_norm_stats(*this, mean, var, parts, rows, statistic_rows, p);
+}
+
+void CudaBackend::launch_conv2d_bias_act(Tensor& y, const Tensor& x, const Tensor& w, const Tensor& bias, const Conv& conv,
+                                         const Activation& act) {
+  const bool leaky = act.kind == Activation::Kind::leaky_relu, takes = leaky || act.kind == Activation::Kind::identity;
+  const MmaEpilogue epilogue{.bias = takes ? &bias : nullptr, .slope = leaky ? static_cast<float>(act.slope) : 1.0f};
+  if (!convolve(y, x, w, conv, epilogue) || !takes) launch_bias_act(y, y, bias, act);
 }
 
 void CudaBackend::launch_conv2d_dgrad(Tensor& dx, const Tensor& dy, const Tensor& w, const Conv& conv) {

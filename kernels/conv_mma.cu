@@ -1,7 +1,8 @@
 // The gathering of conv.cu on tensor cores: y[pixel, k] = the sum over taps t and channels c of x[pixel + t, c] w[k, t, c], x and w in
 // bf16. The reduction goes tap by tap, the channels of each filled up with zeros to whole slices. Which taps a pixel sees stands in
 // bits, made once: what remains to be asked for a chunk is one operation.
-// Policy: sums in f32; their order follows from the weights' shape. Weights are folded in f32 and rounded once.
+// Policy: sums in f32; their order follows from the weights' shape. Weights are folded in f32 and rounded once. What follows, a bias with
+// LeakyReLU or the statistics of a norm, is done with the sums in registers, without shared memory or a barrier.
 #include <algorithm>
 
 #include "conv_mma.cuh"
@@ -21,6 +22,11 @@ struct MmaTap {
 struct MmaGather : GatherShape {
   const BFloat16 *x, *w;
   BFloat16* y;
+  const float* bias;    // what MmaEpilogue has, on the device
+  float slope;
+  float* parts;
+  int chunks;           // of a class
+  float last_weight;    // 1 / pixels of the last
   int tops[max_classes], lefts[max_classes];
   // Of a class, and two that see nothing, for the slices that are on their way when it ends.
   MmaTap taps[max_taps + 2 * max_classes];
@@ -77,9 +83,35 @@ __global__ __launch_bounds__(Block::threads, Block::blocks) void conv_mma_kernel
   MmaAlongK<Block::n> b(p.w + (std::int64_t{n0} * p.line_w + pixels.weights), p.line_w * 2, p.columns - n0, depth);
   Block tile;
   tile.sum(a, b, depth / mma_depth);
+  if (p.bias != nullptr) {
+    tile.each_pair([&](int n) {
+      Vector<float, 2> bias{};
+      if (n0 + n < p.columns) bias = load_vector<2>(p.bias + n0 + n);
+      return [&p, bias](float v, int e) {
+        const float sum = v + bias.at[e];
+        return sum > 0.0f ? sum : p.slope * sum;
+      };
+    });
+  }
+  tile.each_pair([](int) { return [](float v, int) { return rounded<BFloat16>(v); }; });
+  if (p.parts != nullptr) {
+    const std::int64_t first = std::int64_t{blockIdx.y} * p.chunks + m0 / statistic_rows;
+    const std::int64_t squares = std::int64_t{gridDim.y} * p.chunks * p.columns;
+    using Pair = Vector<float, 2>;
+    const auto write = [&](int part, int n, const Pair& mean, const Pair& square) {
+      if (n0 + n >= p.columns) return;
+      float* const at = p.parts + ((first + part) * p.columns + n0 + n);
+      store_vector(at, mean);
+      store_vector(at + squares, square);
+    };
+    tile.template each_statistic<statistic_rows>(pixels.pixels - m0, p.last_weight, write);
+  }
   tile.each_four([&](int m, int n, const Vector<float, 4>& four) {
-    if (m0 + m >= pixels.pixels) return;
-    store_four(p.y + (std::int64_t{p.place(pixels, m0 + m)} * p.y_channels + n0 + n), four, p.columns - n0 - n, true);
+    if (m0 + m >= pixels.pixels || n0 + n >= p.columns) return;
+    Vector<BFloat16, 4> stored;
+    PASTICHE_UNROLL
+    for (int e = 0; e < 4; ++e) stored.at[e] = as_stored<BFloat16>(four.at[e]);
+    store_vector(p.y + (std::int64_t{p.place(pixels, m0 + m)} * p.y_channels + n0 + n), stored);
   });
 #endif
 }
@@ -112,11 +144,13 @@ bool can_conv_mma(const CudaBackend& backend, const Gather<BFloat16>& p, int cla
   });
 }
 
-void conv_mma(CudaBackend& backend, const Gather<BFloat16>& gather, int classes, const Tensor& weights) {
+void conv_mma(CudaBackend& backend, const Gather<BFloat16>& gather, int classes, const Tensor& weights, const MmaEpilogue& epilogue) {
   MmaGather p{};
   static_cast<GatherShape&>(p) = gather;
   p.x = gather.x;
   p.y = gather.y;
+  p.bias = epilogue.bias == nullptr ? nullptr : epilogue.bias->data<float>();
+  p.slope = epilogue.slope;
   const Tensor packed = pack_weights(backend, weights, p.x_channels, mma_depth);
   p.w = packed.data<BFloat16>();
   const auto in_packed = [&](int place) {
@@ -140,6 +174,12 @@ void conv_mma(CudaBackend& backend, const Gather<BFloat16>& gather, int classes,
     c.first_tap = first;
     checked_index((LargeMmaTile::m / c.picture.divisor + 2) * std::int64_t{p.from.n} * p.x_channels * 2, "bytes of a tile's pictures");
     most_pixels = std::max(most_pixels, c.pixels);
+  }
+  if (epilogue.parts != nullptr) {
+    p.chunks = static_cast<int>(ceil_div(most_pixels, statistic_rows));
+    p.last_weight = 1.0f / static_cast<float>(most_pixels - (p.chunks - 1) * statistic_rows);
+    *epilogue.parts = Tensor::empty(backend, {2, classes, p.chunks, p.columns});
+    p.parts = epilogue.parts->mutable_data<float>();
   }
   const auto launch_tiles = [&]<class Block>(Block) {
     const dim3 all(grid(ceil_div(most_pixels, Block::m) * ceil_div(p.columns, Block::n)).x, static_cast<unsigned>(classes));

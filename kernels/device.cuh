@@ -31,6 +31,17 @@ template <class T> PASTICHE_HOST_DEVICE inline T from_float(float v) {
   }
 }
 
+// v as it is stored in a T, and what is stored of such numbers.
+template <class T> PASTICHE_HOST_DEVICE inline float rounded(float v) { return to_float(from_float<T>(v)); }
+template <class T> PASTICHE_HOST_DEVICE inline T as_stored(float rounded) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    union { float f; std::uint32_t u; } bits{rounded};
+    return {static_cast<std::uint16_t>(bits.u >> 16)};
+  } else {
+    return rounded;
+  }
+}
+
 // ---- vector accesses -------------------------------------------------------------------------------------------------
 // N elements that are read or written by one instruction, of 4, 8 or 16 bytes; the address is a multiple of that.
 template <class T, int N> struct alignas(sizeof(T) * N) Vector {

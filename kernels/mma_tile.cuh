@@ -194,7 +194,87 @@ template <int M, int N, int WarpM, int WarpN, int Blocks> class MmaTile {
     }
   }
 
+  // v = of(n)(v, e) for each sum v of column n + e of the tile, which are two neighbours for each n.
+  template <class F> __device__ void each_pair(F of) {
+    const int lane = static_cast<int>(threadIdx.x) % warp_size;
+    PASTICHE_UNROLL
+    for (int j = 0; j < pairs; ++j) {
+      const auto changed = of(warp_n() + j * 8 + lane % 4 * 2);
+      PASTICHE_UNROLL
+      for (int i = 0; i < WarpM / 16; ++i) {
+        PASTICHE_UNROLL
+        for (int k = 0; k < 4; ++k) sums_[i][j][k] = changed(sums_[i][j][k], k % 2);
+      }
+    }
+  }
+
+  // The mean of a column over each Rows rows, without those from `rows` on, and the sum of squared deviations from it: calls
+  // write(part, n, mean, square) for two neighbouring columns, n and n + 1 of the tile. last_weight is 1 / how many rows the part has in
+  // which the rows end. The order of sums does not depend on the tile. Nothing branches: nvcc has a second form of each shuffle for lanes
+  // that may have.
+  template <int Rows, class F> __device__ void each_statistic(int rows, float last_weight, F write) const {
+    static_assert(WarpM % Rows == 0 && Rows % 16 == 0);
+    const int lane = static_cast<int>(threadIdx.x) % warp_size;
+    PASTICHE_UNROLL
+    for (int part = 0; part < WarpM / Rows; ++part) {
+      const int first = warp_m() + part * Rows, inside = rows - first;
+      // Of each column that the lane has, over its rows; then over the lanes of the column.
+      const auto over_rows = [&](auto plus) {
+        float of_columns[pairs][2] = {};
+        PASTICHE_UNROLL
+        for (int k = 0; k < Rows / 8; ++k) {
+          const bool in = lane / 4 + k * 8 < inside;
+          PASTICHE_UNROLL
+          for (int j = 0; j < pairs; ++j) {
+            PASTICHE_UNROLL
+            for (int e = 0; e < 2; ++e) {
+              of_columns[j][e] = plus(of_columns[j][e], sums_[part * (Rows / 16) + k / 2][j][k % 2 * 2 + e], in, j, e);
+            }
+          }
+        }
+        return over_lanes(of_columns);
+      };
+      Vector<float, 2> mean = over_rows([](float all, float v, bool in, int, int) { return all + (in ? v : 0.0f); });
+      float means[pairs][2];
+      PASTICHE_UNROLL
+      for (int e = 0; e < 2; ++e) {
+        mean.at[e] *= inside < Rows ? last_weight : 1.0f / Rows;
+        PASTICHE_UNROLL
+        for (int j = 0; j < pairs; ++j) means[j][e] = __shfl_sync(all_lanes, mean.at[e], j * (warp_size / pairs) + lane % 4);
+      }
+      const Vector<float, 2> square = over_rows([&](float all, float v, bool in, int j, int e) {
+        const float d = in ? v - means[j][e] : 0.0f;
+        return fmaf(d, d, all);
+      });
+      if (inside > 0 && lane / 4 % (8 / pairs) == 0) {
+        write(first / Rows, warp_n() + lane * pairs / warp_size * 8 + lane % 4 * 2, mean, square);
+      }
+    }
+  }
+
  private:
+  static constexpr int pairs = WarpN / 8;  // of columns that a lane has
+
+  // Adds up what the eight lanes of each column have. They share the columns: half of them go to the other half of the lanes, and so on,
+  // until the lane has those of pair lane pairs / 32, or several lanes have the same.
+  __device__ static Vector<float, 2> over_lanes(float (&of_columns)[pairs][2]) {
+    const int lane = static_cast<int>(threadIdx.x) % warp_size;
+    PASTICHE_UNROLL
+    for (int distance = warp_size / 2, left = pairs; distance >= 4; distance /= 2, left = max(left / 2, 1)) {
+      const bool upper = (lane & distance) != 0;
+      PASTICHE_UNROLL
+      for (int j = 0; j < (left + 1) / 2; ++j) {
+        PASTICHE_UNROLL
+        for (int e = 0; e < 2; ++e) {
+          const float lower_half = of_columns[j][e], upper_half = of_columns[j + left / 2][e];
+          const float got = __shfl_xor_sync(all_lanes, upper ? lower_half : upper_half, distance);
+          of_columns[j][e] = (upper ? upper_half : lower_half) + got;
+        }
+      }
+    }
+    return {{of_columns[0][0], of_columns[0][1]}};
+  }
+
   __device__ static int warp_m() { return static_cast<int>(threadIdx.x) / warp_size / (N / WarpN) * WarpM; }
   __device__ static int warp_n() { return static_cast<int>(threadIdx.x) / warp_size % (N / WarpN) * WarpN; }
 

@@ -6,9 +6,11 @@
 // joined in a tree within the block and in f64 over the blocks (Chan, Golub and LeVeque, "Updating formulae and a pairwise
 // algorithm for computing sample variances", 1979), so that nothing cancels where the mean is much greater than the deviation.
 // Other sums as in sums.cuh. Where each picture has statistics of its own, it is one of the `outer` of a walk, and what belongs
-// to a statistic is [outer, channels]; a group's come of its channels', in a small kernel.
+// to a statistic is [outer, channels]; a group's come of its channels', in a small kernel. Many parts, as convolutions on tensor
+// cores leave them (conv_mma.cu), are joined 32 at a time first.
 #include "backends/cuda/cuda.h"
 #include "elementwise.cuh"
+#include "norm.cuh"
 #include "sums.cuh"
 
 namespace pastiche::PASTICHE_TARGET {
@@ -119,41 +121,74 @@ __global__ __launch_bounds__(walk_threads) void norm_group_stats_kernel(float* m
   }
 }
 
-namespace {
+// Chunks that are joined by one thread.
+constexpr int joined_chunks = 32;
 
-// How many pictures there are with statistics of their own: one, where there are those of [C].
-std::int64_t outer_of(const Tensor& stats) { return stats.shape().rank() == 1 ? 1 : stats.shape()[0]; }
+// Parts of more rows: to [2, outer, ceil(chunks / joined_chunks), channels] of from [2, outer, chunks, channels].
+__global__ __launch_bounds__(walk_threads) void norm_stats_join_kernel(float* to, const float* from, std::int64_t outer,
+                                                                       std::int64_t rows, std::int64_t rows_per_chunk,
+                                                                       std::int64_t chunks, std::int64_t channels) {
+  const std::int64_t joined = (chunks + joined_chunks - 1) / joined_chunks, all = outer * joined * channels;
+  const std::int64_t at = std::int64_t{blockIdx.x} * walk_threads + threadIdx.x;
+  if (at >= all) return;
+  const std::int64_t part = at / channels, c = at - part * channels, o = part / joined, first = (part - o * joined) * joined_chunks;
+  const std::int64_t squares = outer * chunks * channels, end = min(first + joined_chunks, chunks);
+  float count = 0, mean = 0, square = 0;
+#pragma unroll 4
+  for (std::int64_t k = first; k < end; ++k) {
+    const float* const chunk = from + ((o * chunks + k) * channels + c);
+    const float added = static_cast<float>(min(rows_per_chunk, rows - k * rows_per_chunk)), d = *chunk - mean;
+    const float weight = added / (count + added);
+    square = fmaf(d * d, count * weight, square + chunk[squares]);
+    mean = fmaf(d, weight, mean);
+    count += added;
+  }
+  to[at] = mean;
+  to[all + at] = square;
+}
 
-}  // namespace
+void finish_norm_stats(CudaBackend& backend, Tensor& mean, Tensor& var, const Tensor& parts, std::int64_t rows,
+                       std::int64_t rows_per_chunk, const NormAct& p) {
+  const std::int64_t outer = outer_of(mean), pieces = parts.shape()[1] / outer, chunks = parts.shape()[2], channels = parts.shape()[3];
+  // A thread of the last kernel goes through all chunks that are left to its lane, one after the other.
+  if (pieces * chunks > 8 * joined_chunks && chunks > 1) {
+    Tensor fewer = Tensor::empty(backend, {2, pieces * outer, ceil_div(chunks, joined_chunks), channels});
+    const dim3 blocks = grid(ceil_div(fewer.elements() / 2, walk_threads));
+    PASTICHE_CUDA_CHECK(launch(norm_stats_join_kernel, {.stream = backend.stream(), .blocks = blocks, .threads = walk_threads},
+                               fewer.mutable_data<float>(), parts.data<float>(), pieces * outer, rows, rows_per_chunk, chunks, channels));
+    return finish_norm_stats(backend, mean, var, fewer, rows, rows_per_chunk * joined_chunks, p);
+  }
+  Tensor means = p.group == 1 ? mean : Tensor::empty(backend, mean.shape());
+  Tensor vars = p.group == 1 ? var : Tensor::empty(backend, var.shape());
+  const int width = parts_width(outer * channels);
+  PASTICHE_CUDA_CHECK(launch(norm_stats_parts_kernel,
+                             {.stream = backend.stream(), .blocks = grid(ceil_div(outer * channels, width)), .threads = walk_threads},
+                             means.mutable_data<float>(), vars.mutable_data<float>(), parts.data<float>(), static_cast<int>(pieces), outer,
+                             rows, rows_per_chunk, static_cast<int>(chunks), channels, width));
+  if (p.group == 1) return;
+  const std::int64_t groups = mean.elements() / p.group;
+  PASTICHE_CUDA_CHECK(launch(norm_group_stats_kernel,
+                             {.stream = backend.stream(),
+                              .blocks = grid(ceil_div(groups * warp_size, walk_threads)),
+                              .threads = walk_threads},
+                             mean.mutable_data<float>(), var.mutable_data<float>(), means.data<float>(), vars.data<float>(),
+                             groups, p.group));
+}
 
 void CudaBackend::launch_norm_stats(Tensor& mean, Tensor& var, const Tensor& x, const NormAct& p) {
   if (mean.elements() == 0) return;
   const std::int64_t channels = mean.shape().last(), outer = outer_of(mean);
-  const int pieces = outer > 1 && p.from == Phases::outer ? 4 : 1;  // of a picture
+  const std::int64_t pieces = outer > 1 && p.from == Phases::outer ? 4 : 1;  // of a picture
   const std::int64_t rows = x.elements() / (pieces * outer * channels);  // phases: in any order
-  Tensor means = p.group == 1 ? mean : Tensor::empty(*this, mean.shape());
-  Tensor vars = p.group == 1 ? var : Tensor::empty(*this, var.shape());
   with_float(x.dtype(), [&]<class T>(T) {
     with_unit(channels, [&]<int N>(std::integral_constant<int, N>) {
       const ChannelWalk walk = sum_walk(pieces * outer, rows, channels / N);
       Tensor parts = Tensor::empty(*this, {2, pieces * outer, walk.chunks, channels});
       PASTICHE_CUDA_CHECK(launch(norm_stats_kernel<T, N>, {.stream = stream(), .blocks = walk.blocks(), .threads = walk_threads},
                                  parts.mutable_data<float>(), x.data<T>(), walk));
-      const int width = parts_width(outer * channels);
-      PASTICHE_CUDA_CHECK(launch(norm_stats_parts_kernel,
-                                 {.stream = stream(), .blocks = grid(ceil_div(outer * channels, width)), .threads = walk_threads},
-                                 means.mutable_data<float>(), vars.mutable_data<float>(), parts.data<float>(), pieces,
-                                 outer, rows, walk.rows_per_chunk, static_cast<int>(walk.chunks), channels, width));
+      finish_norm_stats(*this, mean, var, parts, rows, walk.rows_per_chunk, p);
     });
   });
-  if (p.group == 1) return;
-  const std::int64_t groups = mean.elements() / p.group;
-  PASTICHE_CUDA_CHECK(launch(norm_group_stats_kernel,
-                             {.stream = stream(),
-                              .blocks = grid(ceil_div(groups * warp_size, walk_threads)),
-                              .threads = walk_threads},
-                             mean.mutable_data<float>(), var.mutable_data<float>(), means.data<float>(), vars.data<float>(),
-                             groups, p.group));
 }
 
 // ---- application -----------------------------------------------------------------------------------------------------

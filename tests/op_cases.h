@@ -60,8 +60,10 @@ struct OpCase {
   bool bf16 = true;            // the row exists in bf16 too
   bool differentiable = true;  // then run returns one Var
   bool twice = false;          // its gradient is differentiated too
+  bool rounds_twice = false;   // a backend may, in bf16: then it is not exact
   bool many_zeros = false;     // more than 30% of the result is zero, and that is meant
 
+  bool exact(DType dtype) const { return bound == 0 && !(rounds_twice && dtype == DType::bf16); }
   std::string name() const;  // "conv2d [2,5,7,3] [4,3,3,3] pad 1"
 };
 

@@ -111,6 +111,82 @@ const std::vector<Geometry>& winograd_geometries() {
   return all;
 }
 
+// Convolutions that end in more than a convolution. On tensor cores, statistics are of 32 pixels at a time, of one picture where each has
+// its own: maps have whole parts, or a last one of few, or of all.
+const std::vector<Geometry>& epilogue_geometries() {
+  static const std::vector<Geometry> all = [] {
+    std::vector<Geometry> rows = {
+        {{1, 1, 1, 1}, {1, 1, 1, 1}, {}},
+        {{3, 1, 1, 16}, {7, 1, 1, 16}, {}},
+        {{2, 5, 7, 3}, {4, 3, 3, 3}, {.pad = 1}},
+        {{1, 8, 8, 16}, {17, 3, 3, 16}, {.stride = 2, .pad = 1}},
+        {{1, 7, 9, 8}, {8, 3, 3, 2}, {.pad = 1, .groups = 4}},
+        {{2, 4, 4, 16}, {8, 4, 4, 16}, {}},
+        // For tensor cores.
+        {{2, 8, 8, 8}, {8, 3, 3, 8}, {.pad = 1}},
+        {{2, 8, 4, 16}, {24, 3, 3, 16}, {.pad = 1}},
+        {{1, 3, 2, 8}, {16, 1, 1, 8}, {}},
+        {{2, 10, 12, 24}, {40, 4, 4, 24}, {.stride = 2, .pad = 1}},
+        {{1, 13, 9, 40}, {72, 5, 5, 40}, {.stride = 2, .pad = 2}},
+        {{3, 16, 8, 16}, {64, 4, 4, 16}, {.stride = 2, .pad = 1}},
+        {{2, 33, 31, 16}, {136, 3, 3, 16}, {.pad = 1}},
+        {{2, 32, 32, 8}, {72, 3, 3, 8}, {.pad = 1}},
+        {{1, 97, 97, 8}, {8, 1, 1, 8}, {}},  // 295 parts, which are joined first
+    };
+    const std::pair<Shape, std::int64_t> maps[] = {{{1, 2, 3, 3}, 4}, {{2, 4, 8, 8}, 16}, {{1, 5, 4, 16}, 8}};
+    for (const auto& [x, k] : maps)
+      for (const std::int64_t taps : {3, 5})
+        for (const Phases out : {Phases::none, Phases::inner, Phases::outer})
+          rows.push_back({x, {k, taps, taps, x[3]}, {.pad = taps / 2, .upsample = 2, .out = out}});
+    rows.push_back({{2, 14, 13, 16}, {136, 5, 5, 16}, {.pad = 2, .upsample = 2, .out = Phases::inner}});
+    rows.push_back({{1, 40, 64, 8}, {8, 3, 3, 8}, {.pad = 1, .upsample = 2, .out = Phases::outer}});
+    return rows;
+  }();
+  return all;
+}
+
+// The result, which is exact, and the statistics, which are not.
+void add_stats_cases(std::vector<OpCase>& cases, const char* op, const Geometry& g, const std::string& detail,
+                     ConvStats (*run)(const OpRun&, const Conv&, std::int64_t), std::int64_t group) {
+  const std::vector<Input> inputs{{g.x}, {g.w, Values::any, Role::parameter}};
+  cases.push_back({.op = op, .detail = detail, .inputs = inputs,
+                   .run = [=, p = g.p](const OpRun& r) { return run(r, p, group).y; },
+                   .differentiable = multiplications(g) <= 1'000'000, .twice = multiplications(g) <= 20'000});
+  cases.push_back({.op = op, .detail = detail + ", statistics", .inputs = inputs,
+                   .run = [=, p = g.p](const OpRun& r) -> Outputs {
+                     const auto [mean, var] = run(r, p, group).stats;
+                     return {mean, var};
+                   },
+                   .bound = 1e-5, .differentiable = false});
+}
+
+void add_epilogue_cases(std::vector<OpCase>& cases, const Geometry& g) {
+  const auto& [x, w, p, many_zeros, bound] = g;
+  const std::int64_t k = w[0];
+  add_stats_cases(cases, "conv2d_batch_stats", g, describe(p),
+                  [](const OpRun& r, const Conv& conv, std::int64_t) { return conv2d_batch_stats(r[0], r[1], conv); }, 0);
+  for (const std::int64_t group : {std::int64_t{1}, k % 8 == 0 ? k / 4 : k}) {
+    if (group == 1 && k == 1) continue;
+    add_stats_cases(cases, "conv2d_group_stats", g, fmt::format("{} groups of {}", describe(p), group),
+                    [](const OpRun& r, const Conv& conv, std::int64_t of) { return conv2d_group_stats(r[0], r[1], conv, of); }, group);
+  }
+  if (p.out == Phases::inner) return;
+  using Kind = Activation::Kind;
+  const std::pair<Activation, const char*> activations[] = {{{.kind = Kind::identity}, "identity"},
+                                                            {{.kind = Kind::leaky_relu, .slope = 0.25}, "leaky_relu"},
+                                                            {{.kind = Kind::tanh}, "tanh"},
+                                                            {{.kind = Kind::sigmoid}, "sigmoid"}};
+  for (const auto& [act, name] : activations) {
+    const bool exact = act.kind == Kind::identity || act.kind == Kind::leaky_relu;
+    const bool many = multiplications(g) > 1'000'000;  // so many sums that some are at the kink
+    if (many && act.kind != Kind::leaky_relu) continue;
+    cases.push_back({.op = "conv2d_bias_act", .detail = fmt::format("{} {}", describe(p), name),
+                     .inputs = {{x}, {w, Values::small, Role::parameter}, {{k}, Values::away, Role::parameter}},
+                     .run = [p = p, act = act](const OpRun& r) { return conv2d_bias_act(r[0], r[1], r[2], p, act); },
+                     .bound = exact ? 0 : 2e-6, .differentiable = !many, .twice = multiplications(g) <= 20'000, .rounds_twice = true});
+  }
+}
+
 struct TransposedGeometry {
   Shape x, w;  // x [N,H,W,I], w [I,R,S,O / groups]
   Conv p;
@@ -158,6 +234,7 @@ void add_conv_cases(std::vector<OpCase>& cases) {
         add(cases, {x, {k, taps, taps, x[3]}, {.pad = (taps - 1) / 2, .upsample = 2, .out = out},
                     x[1] == 1 && taps > 3});
   add(cases, {{2, 14, 13, 16}, {136, 5, 5, 16}, {.pad = 2, .upsample = 2, .out = Phases::inner}});
+  for (const Geometry& g : epilogue_geometries()) add_epilogue_cases(cases, g);
   for (const auto& [x, w, p, output_padding, many_zeros] : transposed) {
     cases.push_back({.op = "conv_transpose2d",
                      .detail = fmt::format("{} output padding {}", describe(p), output_padding),

@@ -72,6 +72,13 @@ const ErrorCase error_cases[] = {
     {"conv_transpose2d_padding",
      [](Backend& b) { conv_transpose2d(zeros(b, {1, 4, 4, 3}), zeros(b, {3, 4, 4, 2}), {.stride = 2}, 2); },
      {"conv_transpose2d", "output padding 2", "0 to 1"}},
+    {"conv2d_group_stats", [](Backend& b) { conv2d_group_stats(zeros(b, {1, 2, 2, 3}), zeros(b, {6, 1, 1, 3}), {}, 4); },
+     {"conv2d_group_stats", "[1,2,2,6]", "groups of 4"}},
+    {"conv2d_bias_act", [](Backend& b) { conv2d_bias_act(zeros(b, {1, 2, 2, 3}), zeros(b, {6, 1, 1, 3}), zeros(b, {3}), {}, {}); },
+     {"conv2d_bias_act", "[1,2,2,6]", "[3]", "[6]"}},
+    {"conv2d_bias_act_phases", [](Backend& b) {
+       conv2d_bias_act(zeros(b, {1, 2, 2, 3}), zeros(b, {6, 3, 3, 3}), zeros(b, {24}), {.pad = 1, .upsample = 2, .out = Phases::inner}, {});
+     }, {"conv2d_bias_act", "phases inner"}},
     {"batch_stats", [](Backend& b) { batch_stats(zeros(b, {2, 2, 2, 6}), 4); },
      {"batch_stats", "[2,2,2,6]", "4 channels"}},
     {"norm_act", [](Backend& b) {

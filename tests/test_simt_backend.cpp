@@ -2,8 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <numeric>
 
+#include "backends/traced.h"
 #include "op_cases.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/train.h"
@@ -201,6 +203,132 @@ TEST(SimtBackend, PicturesDoNotDependOnTheBatch) {
   std::iota(seeds.begin(), seeds.end(), 0);
   const std::vector<float> latents = sample_latents(seeds, 100);
   EXPECT_EQ(generate_pictures(*generator, latents, 64), generate_pictures(*generator, latents, 1));
+}
+
+// On tensor cores statistics are taken, biases added and activations applied to sums that are in registers still.
+class SimtEpilogue : public testing::Test {
+ protected:
+  void TearDown() override { simt_runtime::watch_launches({}); }
+
+  // How often each kernel is launched, without its template's arguments.
+  template <class F> static std::map<std::string, int> launches_of(F body) {
+    std::map<std::string, int> launches;
+    simt_runtime::watch_launches([&](const simt_runtime::LaunchSeen& launch) {
+      ++launches[launch.kernel.substr(0, launch.kernel.find('<'))];
+      return true;
+    });
+    body();
+    simt_runtime::watch_launches({});
+    return launches;
+  }
+
+  struct Result {
+    std::vector<double> y, mean, var;
+  };
+  // On a GPU of one multiprocessor tiles are large, on one of many they are small.
+  static Result statistics(int multiprocessors, const Shape& x, const Shape& w, const Conv& p, std::int64_t group, Fill fill) {
+    simt_runtime::machine().multiprocessors = multiprocessors;
+    const auto backend = make_backend("simt");
+    const Recording off(nullptr);
+    const Var from(make_random(*backend, x, DType::bf16, fill, 3)), weights(make_random(*backend, w, DType::f32, fill, 4));
+    const auto [y, stats] = group > 0 ? conv2d_group_stats(from, weights, p, group) : conv2d_batch_stats(from, weights, p);
+    return {host_values(y.value()), host_values(stats.mean), host_values(stats.var)};
+  }
+
+  const MachineScope scope_;
+};
+
+// Every convolution that a norm follows, in a training whose convolutions can all go to tensor cores; what is left is the norm of the
+// generator's linear layer.
+TEST_F(SimtEpilogue, TrainingTakesIt) {
+  for (const bool d_norm : {true, false}) {
+    TrainConfig config = small_config();
+    const ModelConfig model{.height = 16, .width = 16, .channels = 3, .nz = 8, .ngf = 8, .ndf = 8, .d_norm = d_norm};
+    TracedBackend traced(make_backend("simt"));
+    GanTrainer trainer(traced, config, model, DType::bf16);
+    auto launches = launches_of([&] { trainer.step(some_pictures(model, 4)); });
+    const auto passes_g = traced.calls("norm_stats"), passes_d = traced.calls("bias_act");  // of its linear layers
+    EXPECT_GE(passes_g, 1);
+    EXPECT_GE(passes_d, 2);
+    EXPECT_EQ(traced.calls("conv2d_norm_stats"), 2 * passes_g + (d_norm ? passes_d : 0));
+    EXPECT_EQ(launches["norm_stats_kernel"], passes_g);
+    // The picture's channels are no multiple of 8: the generator's last convolution and the discriminator's first are composed.
+    EXPECT_EQ(traced.calls("conv2d_bias_act"), passes_g + (d_norm ? 1 : 2) * passes_d);
+    EXPECT_EQ(launches["bias_act_kernel"], passes_d + passes_g + passes_d);
+  }
+}
+
+TEST_F(SimtEpilogue, TheTileChangesNoBits) {
+  const Shape x{2, 24, 16, 16};
+  for (const std::int64_t outputs : {136, 72}) {
+    for (const Conv& p : {Conv{.pad = 1}, Conv{.stride = 2, .pad = 1}, Conv{.pad = 1, .upsample = 2, .out = Phases::outer}}) {
+      for (const std::int64_t group : {0, 1}) {
+        const Result large = statistics(1, x, {outputs, 3, 3, 16}, p, group, Fill::reals);
+        const Result small = statistics(1000, x, {outputs, 3, 3, 16}, p, group, Fill::reals);
+        EXPECT_EQ(large.y, small.y);
+        EXPECT_EQ(large.mean, small.mean);
+        EXPECT_EQ(large.var, small.var);
+      }
+    }
+  }
+}
+
+// Not of the sums, which have more digits, nor of what a tile has past the last pixel.
+TEST_F(SimtEpilogue, StatisticsAreOfWhatIsStored) {
+  for (const Shape& x : {Shape{3, 8, 12, 8}, Shape{1, 13, 7, 8}, Shape{1, 100, 100, 8}}) {
+    for (const int multiprocessors : {1, 1000}) {
+      const std::int64_t channels = 72;
+      const Result got = statistics(multiprocessors, x, {channels, 1, 1, 8}, {}, 0, Fill::reals);
+      const auto count = static_cast<double>(got.y.size()) / static_cast<double>(channels);
+      for (std::size_t c = 0; c < got.mean.size(); ++c) {
+        double mean = 0, var = 0;
+        for (std::size_t i = c; i < got.y.size(); i += channels) mean += got.y[i] / count;
+        for (std::size_t i = c; i < got.y.size(); i += channels) var += (got.y[i] - mean) * (got.y[i] - mean) / count;
+        EXPECT_NEAR(got.mean[c], mean, 1e-6 * std::sqrt(var)) << c;
+        EXPECT_NEAR(got.var[c], var, 1e-6 * var) << c;
+      }
+    }
+  }
+}
+
+// Where each picture has its own, and a part would be of two of them, our pass over the result takes them.
+TEST_F(SimtEpilogue, StatisticsOfAPictureEachWherePartsAreOfOne) {
+  const auto passes = [](const Shape& x) {
+    return launches_of([&] { statistics(8, x, {8, 3, 3, 8}, {.pad = 1}, 1, Fill::reals); })["norm_stats_kernel"];
+  };
+  EXPECT_EQ(passes({2, 8, 12, 8}), 0);
+  EXPECT_EQ(passes({2, 8, 13, 8}), 1);
+  EXPECT_EQ(passes({1, 8, 13, 8}), 0);
+}
+
+TEST_F(SimtEpilogue, OlderGpusCompose) {
+  const auto run = [] { return statistics(8, {2, 8, 12, 8}, {16, 3, 3, 8}, {.pad = 1}, 4, Fill::integers); };
+  const Result got = run();
+  simt_runtime::machine().major = 7;
+  Result composed;
+  EXPECT_EQ(launches_of([&] { composed = run(); })["norm_stats_kernel"], 1);
+  EXPECT_EQ(got.y, composed.y);
+  for (std::size_t i = 0; i < got.mean.size(); ++i) {
+    EXPECT_NEAR(got.mean[i], composed.mean[i], 1e-6 * std::sqrt(composed.var[i])) << i;
+    EXPECT_NEAR(got.var[i], composed.var[i], 1e-6 * composed.var[i]) << i;
+  }
+}
+
+// The sum of a bias and of what was not rounded before, of integers.
+TEST_F(SimtEpilogue, RoundsOnce) {
+  const Recording off(nullptr);
+  for (const int multiprocessors : {1, 1000}) {
+    simt_runtime::machine().multiprocessors = multiprocessors;
+    std::vector<std::vector<double>> results;
+    for (const char* device : {"simt", "reference"}) {
+      const auto backend = make_backend(device);
+      const auto make = [&](const Shape& shape, DType dtype) { return Var(make_random(*backend, shape, dtype, Fill::integers, 3)); };
+      const Var x = make({2, 13, 9, 16}, DType::bf16), w = make({136, 3, 3, 16}, DType::f32), bias = make({136}, DType::f32);
+      const Var y = conv2d_bias_act(x, w, bias, {.pad = 1}, {.kind = Activation::Kind::leaky_relu, .slope = 0.25});
+      results.push_back(host_values(y.value()));
+    }
+    EXPECT_EQ(results[0], results[1]) << multiprocessors;
+  }
 }
 
 TEST(SimtBackend, OutOfMemoryAtEveryAllocationOfAStep) {

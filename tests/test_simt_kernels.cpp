@@ -130,6 +130,13 @@ void run_the_rest(Backend& backend, DType dtype) {
     Tensor dgamma = Tensor::empty(backend, {64}), dbeta = Tensor::empty(backend, {64});
     backend.norm_act_grad(dx, dgamma, dbeta, y.value(), x.value(), stats.mean, stats.var, per_channel, per_channel, p);
   }
+  for (const std::int64_t outputs : {64, 128}) {
+    const Var w(Tensor::full(backend, {outputs, 3, 3, 64}, 0.5)), bias(Tensor::full(backend, {outputs}, 0.5));
+    conv2d_batch_stats(x, w, {.pad = 1});
+    conv2d_group_stats(x, w, {.pad = 1, .upsample = 2, .out = Phases::inner}, 1);
+    conv2d_bias_act(x, w, bias, {.pad = 1}, {.kind = Activation::Kind::leaky_relu});
+  }
+  conv2d_batch_stats(make({1, 96, 96, 8}), Tensor::full(backend, {64, 1, 1, 8}, 0.5), {});  // so many parts that they are joined first
   for (const std::int64_t n : {256, 512}) {  // in small tiles and in large ones
     for (const Transpose a : {Transpose::no, Transpose::yes}) {
       for (const Transpose b : {Transpose::no, Transpose::yes}) {

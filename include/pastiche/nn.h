@@ -140,9 +140,15 @@ class Conv2d {
  public:
   Conv2d(Parameters& parameters, const std::string& name, const ConvOptions& options);
   Var operator()(const Var& x, const Activation& act = {}) const;  // [N,H,W,in] -> [N,P,Q,out]
+
+  // For the norm that follows, which would take a bias out again: Error(failed) where there is one.
+  ConvStats with_batch_stats(const Var& x) const;
+  ConvStats with_group_stats(const Var& x, std::int64_t group) const;
   const Conv& geometry() const { return conv_; }
 
  private:
+  void require_no_bias() const;
+
   Conv conv_;
   Parameter& weight_;  // [out,kernel,kernel,in]
   Parameter* bias_;    // [out]
@@ -157,13 +163,18 @@ struct BatchNormOptions {
   Shape picture = {};  // where the channels are the units of a flattened picture [H,W,C]
 };
 
-// Batch norm and the LeakyReLU that follows it (slope 1: none).
+// Batch norm and the LeakyReLU that follows it (slope 1: none), of x, or of a convolution without a bias, whose kernel then takes the
+// statistics too.
 class BatchNorm {
  public:
   BatchNorm(Parameters& parameters, const std::string& name, const BatchNormOptions& options);
-  Var operator()(const Var& x, double slope, const Pass& pass, Phases from = Phases::none) const;
+  Var operator()(const Var& x, double slope, const Pass& pass) const;
+  Var operator()(const Conv2d& conv, const Var& x, double slope, const Pass& pass) const;  // -> [N,P,Q,out], of phases too
 
  private:
+  Var normalized(const Var& x, const NormStats& stats, const NormAct& p) const;
+  Var by_running_stats(const Var& x, const NormAct& p) const;
+
   BatchNormOptions options_;
   Parameter& gamma_;
   Parameter& beta_;
@@ -178,11 +189,12 @@ struct GroupNormOptions {
   bool affine = true;  // has a weight and a bias
 };
 
-// Group norm and the LeakyReLU that follows it (slope 1: none). It has no running statistics: evaluated as it is trained.
+// Group norm of a convolution without a bias, and the LeakyReLU that follows it (slope 1: none). It has no running statistics: evaluated as
+// it is trained.
 class GroupNorm {
  public:
   GroupNorm(Parameters& parameters, const std::string& name, const GroupNormOptions& options);
-  Var operator()(const Var& x, double slope, const Pass& pass = {}, Phases from = Phases::none) const;
+  Var operator()(const Conv2d& conv, const Var& x, double slope, const Pass& pass = {}) const;  // -> [N,P,Q,out], of phases too
 
  private:
   GroupNormOptions options_;

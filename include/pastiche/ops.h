@@ -48,17 +48,25 @@ Var gemm(const Var& a, const Var& b, const Gemm& p = {});  // op(a) [M,K], op(b)
 Var linear(const Var& x, const Var& w);                    // [N,I], [O,I] -> [N,O]
 
 // ---- conv ------------------------------------------------------------------------------------------------------------
+struct NormStats {
+  Tensor mean, var;  // [C], or [N,C] where each picture has its own; biased variance
+};
 Shape conv2d_shape(const Shape& x, const Shape& w, const Conv& p);
 Var conv2d(const Var& x, const Var& w, const Conv& p);                             // x [N,H,W,C], w [K,R,S,C / groups]
+struct ConvStats {
+  Var y;
+  NormStats stats;  // of y, as batch_stats and group_stats have them
+};
+// conv2d and the statistics of its result, from one kernel: what norm_act takes.
+ConvStats conv2d_batch_stats(const Var& x, const Var& w, const Conv& p);
+ConvStats conv2d_group_stats(const Var& x, const Var& w, const Conv& p, std::int64_t group);  // of groups of so many channels
+Var conv2d_bias_act(const Var& x, const Var& w, const Var& bias, const Conv& p, const Activation& a);  // bias [K]; p.out is not inner
 Var conv2d_dgrad(const Var& dy, const Var& w, const Conv& p, const Shape& x);      // the adjoint in x
 Var conv2d_wgrad(const Var& x, const Var& dy, const Conv& p, const Shape& w);      // the adjoint in w
 // Transposed convolution, PyTorch's ConvTranspose2d with w [I,R,S,O / groups]; output_padding extends the far edges.
 Var conv_transpose2d(const Var& x, const Var& w, const Conv& p, std::int64_t output_padding = 0);
 
 // ---- norm ------------------------------------------------------------------------------------------------------------
-struct NormStats {
-  Tensor mean, var;  // [C], or [N,C] where each picture has its own; biased variance
-};
 NormStats batch_stats(const Var& x, std::int64_t channels);  // [C]: Ioffe and Szegedy, 2015
 // [N,C]: instance norm (Ulyanov et al., 2016) where p.group is 1, group norm (Wu and He, 2018) of groups of p.group channels.
 // x [N,...,C], or in the form p.from.

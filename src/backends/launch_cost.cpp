@@ -51,9 +51,9 @@ void LaunchCosting::add(const Conv& p) {
   if (p.dilation != 1) rest_ += fmt::format(" dilation {}", p.dilation);
   if (p.groups != 1) rest_ += fmt::format(" groups {}", p.groups);
   if (upsampling) rest_ += fmt::format(" upsample {}{}", p.upsample, phases_name(p.out));
-  const bool wgrad = kernel_ == "conv2d_wgrad";
-  const Shape& y = kernel_ == "conv2d" ? tensors_[0] : wgrad ? tensors_[2] : tensors_[1];
-  const Shape& w = wgrad ? tensors_[0] : tensors_[2];
+  const bool dgrad = kernel_ == "conv2d_dgrad", wgrad = kernel_ == "conv2d_wgrad";
+  const Shape& y = dgrad ? tensors_[1] : wgrad ? tensors_[2] : tensors_[0];
+  const Shape& w = weights_ = wgrad ? tensors_[0] : kernel_ == "conv2d_norm_stats" ? tensors_[4] : tensors_[2];
   // R taps of a doubled map fall on (R + 1) / 2 pixels of the map itself.
   const std::int64_t taps = upsampling ? (w[1] + 1) / 2 * ((w[2] + 1) / 2) : w[1] * w[2];
   flop_ = 2.0 * static_cast<double>(y.elements()) * static_cast<double>(taps * w[3]);
@@ -66,7 +66,7 @@ void LaunchCosting::add(const Gemm& p) {
 }
 
 void LaunchCosting::add(const NormAct& p) {
-  rest_ += phases_name(p.from);
+  if (conv_.upsample == 1) rest_ += phases_name(p.from);  // else the convolution said it
   if (p.group != 1) rest_ += fmt::format(" group {}", p.group);
 }
 
@@ -82,7 +82,7 @@ void LaunchCosting::add(int axis) {
 
 LaunchCost LaunchCosting::result() const {
   const std::string text = shapes_ + rest_;
-  return {std::string(kernel_), text.empty() ? text : text.substr(1), bf16_ ? DType::bf16 : DType::f32, flop_, bytes_, conv_};
+  return {std::string(kernel_), text.empty() ? text : text.substr(1), bf16_ ? DType::bf16 : DType::f32, flop_, bytes_, conv_, weights_};
 }
 
 }  // namespace pastiche

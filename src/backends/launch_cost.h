@@ -16,6 +16,7 @@ struct LaunchCost {
   double flop = 0;           // of convolution and GEMM; of an upsampling convolution what its folded form takes
   double bytes = 0;          // of its tensors, each moved once, or twice where it is read and written
   Conv conv = {};            // of a convolution
+  Shape weights = {};        // its w, [K,R,S,C / groups]
 };
 
 class LaunchCosting {
@@ -46,6 +47,7 @@ class LaunchCosting {
   std::set<std::uint64_t> seen_;
   bool bf16_ = false;
   Conv conv_ = {};
+  Shape weights_ = {};
   double flop_ = 0, bytes_ = 0;
 };
 

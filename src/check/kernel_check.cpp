@@ -178,6 +178,22 @@ void convolve(OpRunner& run, const Shape& x, const Shape& w, const Conv& p) {
   conv2d_wgrad(run.random(x), dy, p, w);
 }
 
+// And what can end one.
+void convolve_on(OpRunner& run, const Shape& x, const Shape& w, const Conv& p) {
+  const Var weights = run.random_parameter(w), per_channel = run.random_parameter({w[0]});
+  run(x, [&](const Var& v) {
+    const auto [y, stats] = conv2d_batch_stats(v, weights, p);
+    return norm_act(y, stats, per_channel, per_channel, {.slope = 0.2, .from = p.out});
+  });
+  for (const std::int64_t group : {std::int64_t{1}, w[0] / 2}) {
+    run(x, [&](const Var& v) { return conv2d_group_stats(v, weights, p, group).y; });
+  }
+  if (p.out == Phases::inner) return;
+  for (const Activation::Kind kind : {Activation::Kind::leaky_relu, Activation::Kind::tanh}) {
+    run(x, [&](const Var& v) { return conv2d_bias_act(v, weights, per_channel, p, {.kind = kind}); });
+  }
+}
+
 void call_ops(Backend& backend, DType dtype) {
   OpRunner run(backend, dtype);
   const Tensor state = make_step_state(backend);
@@ -214,6 +230,10 @@ void call_ops(Backend& backend, DType dtype) {
   convolve(run, {2, 9, 7, 12}, {6, 4, 4, 6}, {.stride = 2, .pad = 3, .dilation = 2, .groups = 2});
   convolve(run, {2, 7, 7, 33}, {17, 5, 5, 33}, {.pad = 2, .upsample = 2});
   convolve(run, {2, 7, 7, 33}, {17, 3, 3, 33}, {.pad = 1, .upsample = 2, .out = Phases::outer});
+  convolve_on(run, {2, 16, 24, 64}, {136, 3, 3, 64}, {.pad = 1});
+  convolve_on(run, {2, 9, 7, 12}, {6, 4, 4, 12}, {.stride = 2, .pad = 1});
+  convolve_on(run, {2, 8, 8, 32}, {16, 5, 5, 32}, {.pad = 2, .upsample = 2, .out = Phases::inner});
+  convolve_on(run, {2, 8, 6, 32}, {16, 3, 3, 32}, {.pad = 1, .upsample = 2, .out = Phases::outer});
 }
 
 }  // namespace

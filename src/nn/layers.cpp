@@ -45,14 +45,28 @@ Conv2d::Conv2d(Parameters& parameters, const std::string& name, const ConvOption
       bias_(add_bias(parameters, name, o.out, o.bias)) {}
 
 Var Conv2d::operator()(const Var& x, const Activation& act) const {
+  if (bias_ != nullptr) return conv2d_bias_act(x, weight_.var(), bias_->var(), conv_, act);
   const Var y = conv2d(x, weight_.var(), conv_);
-  if (bias_ != nullptr) return bias_act(y, bias_->var(), act);
   switch (act.kind) {
     case Activation::Kind::leaky_relu: return leaky_relu(y, act.slope);
     case Activation::Kind::tanh: return tanh(y);
     case Activation::Kind::sigmoid: return sigmoid(y);
     default: return y;
   }
+}
+
+void Conv2d::require_no_bias() const {
+  if (bias_ != nullptr) throw Error(ExitCode::failed, fmt::format("{}: a norm follows, which takes it out again", bias_->name));
+}
+
+ConvStats Conv2d::with_batch_stats(const Var& x) const {
+  require_no_bias();
+  return conv2d_batch_stats(x, weight_.var(), conv_);
+}
+
+ConvStats Conv2d::with_group_stats(const Var& x, std::int64_t group) const {
+  require_no_bias();
+  return conv2d_group_stats(x, weight_.var(), conv_, group);
 }
 
 BatchNorm::BatchNorm(Parameters& parameters, const std::string& name, const BatchNormOptions& o)
@@ -64,12 +78,24 @@ BatchNorm::BatchNorm(Parameters& parameters, const std::string& name, const Batc
       running_var_(parameters.add(name + ".running_var", {o.channels}, Init::constant(1), unit_layout(o),
                                   Parameters::Kind::running)) {}
 
-Var BatchNorm::operator()(const Var& x, double slope, const Pass& pass, Phases from) const {
-  const NormAct p{.eps = options_.eps, .slope = slope, .from = from};
-  if (pass.mode == Mode::eval) {
-    return norm_act_fixed(x, {running_mean_.value, running_var_.value}, gamma_.var(), beta_.var(), p);
-  }
-  const NormStats stats = batch_stats(x, options_.channels);
+Var BatchNorm::operator()(const Var& x, double slope, const Pass& pass) const {
+  const NormAct p{.eps = options_.eps, .slope = slope};
+  if (pass.mode == Mode::eval) return by_running_stats(x, p);
+  return normalized(x, batch_stats(x, options_.channels), p);
+}
+
+Var BatchNorm::operator()(const Conv2d& conv, const Var& x, double slope, const Pass& pass) const {
+  const NormAct p{.eps = options_.eps, .slope = slope, .from = conv.geometry().out};
+  if (pass.mode == Mode::eval) return by_running_stats(conv(x), p);
+  const auto [y, stats] = conv.with_batch_stats(x);
+  return normalized(y, stats, p);
+}
+
+Var BatchNorm::by_running_stats(const Var& x, const NormAct& p) const {
+  return norm_act_fixed(x, {running_mean_.value, running_var_.value}, gamma_.var(), beta_.var(), p);
+}
+
+Var BatchNorm::normalized(const Var& x, const NormStats& stats, const NormAct& p) const {
   const double count = static_cast<double>(x.shape().elements() / options_.channels);
   const bool unbiased = options_.running_var == BatchNormOptions::RunningVar::unbiased && count > 1;
   x.backend().update_running_stats(running_mean_.value, running_var_.value, stats.mean, stats.var,
@@ -92,20 +118,21 @@ GroupNorm::GroupNorm(Parameters& parameters, const std::string& name, const Grou
   }
 }
 
-Var GroupNorm::operator()(const Var& x, double slope, const Pass& pass, Phases from) const {
-  const NormAct p{.eps = options_.eps, .slope = slope, .from = from, .group = options_.channels / options_.groups};
+Var GroupNorm::operator()(const Conv2d& conv, const Var& x, double slope, const Pass& pass) const {
+  NormAct p{.eps = options_.eps, .slope = slope, .from = conv.geometry().out};
   const Var gamma = options_.affine ? weight_->var() : Var(ones_), beta = options_.affine ? bias_->var() : Var(zeros_);
   NormConstants* constants = pass.constants;
   if (constants != nullptr && constants->complete) {
     if (constants->next == constants->stats.size()) constants->next = 0;  // of the next pass
-    return norm_act_fixed(x, constants->stats[constants->next++], gamma, beta, {.eps = options_.eps, .slope = slope, .from = from});
+    return norm_act_fixed(conv(x), constants->stats[constants->next++], gamma, beta, p);
   }
-  const NormStats stats = group_stats(x, p);
+  p.group = options_.channels / options_.groups;
+  const auto [y, stats] = conv.with_group_stats(x, p.group);
   if (constants != nullptr) {
     const Shape all{options_.channels};
     constants->stats.push_back({stats.mean.reshaped(all), stats.var.reshaped(all)});  // throws unless it was one picture
   }
-  return norm_act(x, stats, gamma, beta, p);
+  return norm_act(y, stats, gamma, beta, p);
 }
 
 }  // namespace pastiche

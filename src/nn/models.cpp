@@ -54,8 +54,8 @@ class ArticleGenerator final : public Generator {
   Var operator()(const Var& z, const Pass& pass) const override {
     Var x = project_norm_(project_(z), slope, pass);                     // [N,h w 256]
     x = reshape(x, {z.shape()[0], base_height_, base_width_, 256});      // [N,h,w,256]
-    x = norm1_(conv1_(x), slope, pass, Phases::inner);                   // [N,2h,2w,128]
-    x = norm2_(conv2_(x), slope, pass, Phases::inner);                   // [N,4h,4w,64]
+    x = norm1_(conv1_, x, slope, pass);                                  // [N,2h,2w,128]
+    x = norm2_(conv2_, x, slope, pass);                                  // [N,4h,4w,64]
     return crop_center(to_image_(x, to_unit), config_.height, config_.width);  // [N,H,W,C]
   }
 
@@ -143,7 +143,7 @@ class DcganGenerator final : public Generator {
   Var operator()(const Var& z, const Pass& pass) const override {
     Var x = reshape(project_(z), {z.shape()[0], base_.height, base_.width, base_channels_});  // [N,h,w,C]
     x = project_norm_(x, slope, pass);
-    for (std::size_t i = 0; i < stages_; ++i) x = norms_[i](convs_[i](x), slope, pass, Phases::inner);
+    for (std::size_t i = 0; i < stages_; ++i) x = norms_[i](convs_[i], x, slope, pass);
     return crop_center(to_image_.front()(x, to_unit), config_.height, config_.width);  // [N,H,W,C]
   }
 
@@ -183,7 +183,7 @@ class DcganDiscriminator final : public Discriminator {
     Var x = pictures;  // [N,H,W,C]
     for (std::size_t i = 0; i < convs_.size(); ++i) {
       const bool norm = config_.d_norm && i > 0;
-      x = norm ? norms_[i - 1](convs_[i](x), slope, pass) : convs_[i](x, leaky);
+      x = norm ? norms_[i - 1](convs_[i], x, slope, pass) : convs_[i](x, leaky);
       if (config_.dropout > 0 && pass.mode == Mode::train) {
         const std::uint32_t stream = streams::dropout + static_cast<std::uint32_t>(i) + 256 * pass.call;
         x = dropout(x, {.p = config_.dropout, .key = {seed_, stream}}, pass.state);

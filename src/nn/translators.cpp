@@ -21,7 +21,7 @@ Conv2d conv_without_bias(Parameters& parameters, const std::string& name, std::i
   return {parameters, name, {.in = in, .out = out, .kernel = kernel, .conv = conv, .bias = Bias::no, .weight = weight}};
 }
 
-// Nearest-neighbour upsampling and a 3x3 convolution, and the form that its result has.
+// Nearest-neighbour upsampling and a 3x3 convolution.
 constexpr Conv up_conv{.pad = 1, .upsample = 2, .out = Phases::outer};
 
 // ---- resnet ----------------------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ class ResnetTranslator final : public Translator {
   }
 
   Var layer(std::size_t i, const Var& x, double slope, const Pass& pass) const {
-    return norms_[i](convs_[i](x), slope, pass, convs_[i].geometry().out);
+    return norms_[i](convs_[i], x, slope, pass);
   }
 
   // The first half of the residual blocks stands in the encoder, so that features of patches reach as far.
@@ -123,7 +123,7 @@ class UnetTranslator final : public Translator {
     std::vector<Var> features{x};  // feature i: [N,H/2^i,W/2^i,feature_channels_[i]]
     for (std::size_t i = 0; i < depth_; ++i) {
       const Var& below = features.back();
-      features.push_back(has_norm(i) ? down_norms_[i - 1](downs_[i](below), leaky_slope, pass) : downs_[i](below, leaky));
+      features.push_back(has_norm(i) ? down_norms_[i - 1](downs_[i], below, leaky_slope, pass) : downs_[i](below, leaky));
     }
     return features;
   }
@@ -131,7 +131,7 @@ class UnetTranslator final : public Translator {
   Var decode(std::vector<Var> features, const Pass& pass) const override {
     Var y = features.back();
     for (std::size_t j = 0; j < depth_; ++j) {  // from the innermost
-      y = up_norms_[j](ups_[j](y), 0, pass, up_conv.out);
+      y = up_norms_[j](ups_[j], y, 0, pass);
       if (config_.dropout > 0 && j < 3 && j + 1 < depth_ && pass.mode == Mode::train) {
         const std::uint32_t stream = streams::dropout + static_cast<std::uint32_t>(j) + 256 * pass.call;
         y = dropout(y, {.p = config_.dropout, .key = {seed_, stream}}, pass.state);
@@ -258,7 +258,7 @@ PatchDiscriminator::PatchDiscriminator(Backend& backend, const Options& o, std::
 
 Var PatchDiscriminator::operator()(const Var& pictures) const {
   Var x = convs_.front()(pictures, leaky);
-  for (std::size_t i = 1; i + 1 < convs_.size(); ++i) x = norms_[i - 1](convs_[i](x), leaky_slope, {});
+  for (std::size_t i = 1; i + 1 < convs_.size(); ++i) x = norms_[i - 1](convs_[i], x, leaky_slope);
   return convs_.back()(x);
 }
 

@@ -1,4 +1,4 @@
-#include "ops/check.h"
+#include "ops/bias_act.h"
 
 namespace pastiche {
 
@@ -50,22 +50,25 @@ Var sigmoid_grad(const Var& dy, const Var& y) {
   });
 }
 
+BiasActGrads bias_act_grad(const Var& dy, const Var& y, const Var& bias, const Activation& p, bool need_bias) {
+  if (Tape::current() != nullptr) {
+    Var dx = dy;
+    if (p.kind == Activation::Kind::leaky_relu) dx = leaky_relu_grad(dy, y, p.slope);
+    if (p.kind == Activation::Kind::tanh) dx = tanh_grad(dy, y);
+    if (p.kind == Activation::Kind::sigmoid) dx = sigmoid_grad(dy, y);
+    return {dx, need_bias ? channel_sum(cast(dx, bias.dtype())) : Var{}};
+  }
+  Tensor dx = empty_like(dy), dbias = empty_like(bias);
+  dy.backend().bias_act_grad(dx, dbias, dy.value(), y.value(), p);
+  return {dx, dbias};
+}
+
 Var bias_act(const Var& x, const Var& bias, const Activation& p) {
-  require(bias.shape() == Shape{x.shape().last()}, "bias_act", "x is {}, bias is {}, expected [{}]", x.shape().str(),
-          bias.shape().str(), x.shape().last());
-  require(p.slope >= 0, "bias_act", "slope {}, expected at least 0", p.slope);
+  require_bias_act("bias_act", x.shape(), bias, p);
   Tensor y = empty_like(x);
   x.backend().bias_act(y, x.value(), bias.value(), p);
   return record("bias_act", y, {x, bias}, [bias, p](const Var& y, const Var& dy, Needs need) -> Grads {
-    if (Tape::current() != nullptr) {  // by ops that can be differentiated again
-      Var dx = dy;
-      if (p.kind == Activation::Kind::leaky_relu) dx = leaky_relu_grad(dy, y, p.slope);
-      if (p.kind == Activation::Kind::tanh) dx = tanh_grad(dy, y);
-      if (p.kind == Activation::Kind::sigmoid) dx = sigmoid_grad(dy, y);
-      return {dx, need[1] ? channel_sum(cast(dx, bias.dtype())) : Var{}};
-    }
-    Tensor dx = empty_like(dy), dbias = empty_like(bias);
-    dy.backend().bias_act_grad(dx, dbias, dy.value(), y.value(), p);
+    const auto [dx, dbias] = bias_act_grad(dy, y, bias, p, need[1]);
     return {dx, dbias};
   });
 }

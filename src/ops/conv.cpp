@@ -1,4 +1,4 @@
-#include "ops/check.h"
+#include "ops/bias_act.h"
 
 namespace pastiche {
 namespace {
@@ -7,6 +7,19 @@ namespace {
 void require_output(std::string_view op, const Shape& dy, const Shape& x, const Shape& w, const Conv& p) {
   const Shape expected = conv2d_shape(x, w, p);
   require(dy == expected, op, "dy is {}, expected {} for x {} and w {}", dy.str(), expected.str(), x.str(), w.str());
+}
+
+Var recorded(Tensor y, const Var& x, const Var& w, const Conv& p) {
+  return record("conv2d", std::move(y), {x, w}, [x, w, p](const Var& dy, Needs need) -> Grads {
+    return {need[0] ? conv2d_dgrad(dy, w, p, x.shape()) : Var{}, need[1] ? conv2d_wgrad(x, dy, p, w.shape()) : Var{}};
+  });
+}
+
+ConvStats with_stats(const Var& x, const Var& w, const Conv& p, const Shape& shape, const Shape& stats, std::int64_t group) {
+  const DType dtype = parameter_dtype(x.dtype());
+  Tensor y = empty_as(x, shape), mean = Tensor::empty(x.backend(), stats, dtype), var = Tensor::empty(x.backend(), stats, dtype);
+  x.backend().conv2d_norm_stats(y, mean, var, x.value(), w.value(), p, {.from = p.out, .group = group});
+  return {recorded(y, x, w, p), {mean, var}};
 }
 
 }  // namespace
@@ -40,8 +53,30 @@ Shape conv2d_shape(const Shape& x, const Shape& w, const Conv& p) {
 Var conv2d(const Var& x, const Var& w, const Conv& p) {
   Tensor y = empty_as(x, conv2d_shape(x.shape(), w.shape(), p));
   x.backend().conv2d(y, x.value(), w.value(), p);
-  return record("conv2d", y, {x, w}, [x, w, p](const Var& dy, Needs need) -> Grads {
-    return {need[0] ? conv2d_dgrad(dy, w, p, x.shape()) : Var{}, need[1] ? conv2d_wgrad(x, dy, p, w.shape()) : Var{}};
+  return recorded(y, x, w, p);
+}
+
+ConvStats conv2d_batch_stats(const Var& x, const Var& w, const Conv& p) {
+  return with_stats(x, w, p, conv2d_shape(x.shape(), w.shape(), p), {w.shape()[0]}, 1);
+}
+
+ConvStats conv2d_group_stats(const Var& x, const Var& w, const Conv& p, std::int64_t group) {
+  const Shape y = conv2d_shape(x.shape(), w.shape(), p);
+  const std::int64_t channels = w.shape()[0];
+  require(y.elements() > 0 && group > 0 && channels % group == 0, "conv2d_group_stats",
+          "y is {}, expected its {} channels in groups of {}", y.str(), channels, group);
+  return with_stats(x, w, p, y, {x.shape()[0], channels}, group);
+}
+
+Var conv2d_bias_act(const Var& x, const Var& w, const Var& bias, const Conv& p, const Activation& a) {
+  const Shape shape = conv2d_shape(x.shape(), w.shape(), p);
+  require(p.out != Phases::inner, "conv2d_bias_act", "phases inner, expected none or outer");
+  require_bias_act("conv2d_bias_act", shape, bias, a);
+  Tensor y = empty_as(x, shape);
+  x.backend().conv2d_bias_act(y, x.value(), w.value(), bias.value(), p, a);
+  return record("conv2d_bias_act", y, {x, w, bias}, [x, w, bias, p, a](const Var& y, const Var& dy, Needs need) -> Grads {
+    const auto [dsum, dbias] = bias_act_grad(dy, y, bias, a, need[2]);
+    return {need[0] ? conv2d_dgrad(dsum, w, p, x.shape()) : Var{}, need[1] ? conv2d_wgrad(x, dsum, p, w.shape()) : Var{}, dbias};
   });
 }
 

@@ -111,6 +111,17 @@ void CpuBackend::conv2d(Tensor& y, const Tensor& x, const Tensor& w, const Conv&
   else if (p.out != up.form) swap_phases(threads_, y, phases, p.out);
 }
 
+void CpuBackend::conv2d_norm_stats(Tensor& y, Tensor& mean, Tensor& var, const Tensor& x, const Tensor& w, const Conv& p,
+                                   const NormAct& s) {
+  conv2d(y, x, w, p);
+  norm_stats(mean, var, y, s);
+}
+
+void CpuBackend::conv2d_bias_act(Tensor& y, const Tensor& x, const Tensor& w, const Tensor& bias, const Conv& p, const Activation& a) {
+  conv2d(y, x, w, p);
+  bias_act(y, y, bias, a);
+}
+
 void CpuBackend::conv2d_dgrad(Tensor& dx, const Tensor& dy, const Tensor& w, const Conv& p) {
   const OneDnn::Use use(*dnn_);
   if (p.upsample == 1) {

@@ -18,6 +18,8 @@ class NvtxRange {
   NvtxRange& operator=(const NvtxRange&) = delete;
 };
 
+struct MmaEpilogue;  // kernels/conv_mma.cuh
+
 class CudaBackend : public Backend {
  public:
   // Error(device): no driver, no such GPU, or one that this build has no code for. Error(usage): it does not run a kernel of `kernels`.
@@ -55,6 +57,9 @@ class CudaBackend : public Backend {
 #define PASTICHE_KERNEL(name, parameters, arguments) void launch_##name parameters;
 #include "pastiche/kernels.def"
 #undef PASTICHE_KERNEL
+
+  // conv2d. True where the epilogue was done with it.
+  bool convolve(Tensor& y, const Tensor& x, const Tensor& w, const Conv& conv, const MmaEpilogue& epilogue);
 
   class Graph;
   // Pinned memory that the copy stream reads while the host goes on.

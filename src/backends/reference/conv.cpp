@@ -81,6 +81,19 @@ void ReferenceBackend::conv2d(Tensor& y, const Tensor& x, const Tensor& w, const
   store(y, reference::split_phases(forward(u, load(w), joined_shape(y.shape(), p.out), p), p.out));
 }
 
+void ReferenceBackend::conv2d_norm_stats(Tensor& y, Tensor& mean, Tensor& var, const Tensor& x, const Tensor& w, const Conv& p,
+                                         const NormAct& s) {
+  conv2d(y, x, w, p);
+  norm_stats(mean, var, y, s);
+}
+
+void ReferenceBackend::conv2d_bias_act(Tensor& y, const Tensor& x, const Tensor& w, const Tensor& bias, const Conv& p,
+                                       const Activation& a) {
+  Tensor sums = Tensor::empty(*this, y.shape(), DType::f64);  // so that y is rounded once
+  conv2d(sums, x, w, p);
+  bias_act(y, sums, bias, a);
+}
+
 void ReferenceBackend::conv2d_dgrad(Tensor& dx, const Tensor& dy, const Tensor& w, const Conv& p) {
   const Array joined = reference::join_phases(load(dy), p.out);
   const Array du = data_gradient(joined, load(w), upsampled_shape(dx.shape(), p.upsample), p);
