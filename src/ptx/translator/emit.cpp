@@ -67,15 +67,12 @@ string identifier(const string& name) {
 // The host compiler mangles unnamed namespaces in another way: 39_GLOBAL__N__930a28bd_7_conv_cu_9c3a55ac is 12_GLOBAL__N_1.
 string host_mangled(string name) {
   static constexpr std::string_view unnamed = "_GLOBAL__N__";
-  for (std::size_t at = 0; (at = name.find(unnamed, at)) != string::npos; ++at) {
-    const std::size_t length_at = at + unnamed.size() + 9;  // after a hash of eight digits
-    const std::size_t file_at = name.find('_', length_at) + 1;
-    const std::size_t end = file_at + std::stoul(name.substr(length_at)) + 9;
-    const string length = std::to_string(end - at);
-    const std::size_t begin = at - length.size();
-    if (name.compare(begin, length.size(), length) != 0) throw std::runtime_error(fmt::format("{}: the name is not understood", name));
-    name.replace(begin, end - begin, "12_GLOBAL__N_1");
-    at = begin + 2;
+  for (std::size_t at = 0; (at = name.find(unnamed, at)) != string::npos;) {
+    const std::size_t begin = name.find_last_not_of("0123456789", at - 1) + 1;
+    const std::size_t length = begin < at ? std::stoul(name.substr(begin)) : 0;
+    if (length < unnamed.size() || at + length > name.size()) throw std::runtime_error(fmt::format("{}: the name is not understood", name));
+    name.replace(begin, at + length - begin, "12_GLOBAL__N_1");
+    at = begin;
   }
   return name;
 }
