@@ -53,10 +53,10 @@ class CudaDevice : public Device {
   void wait() override { PASTICHE_CUDA_CHECK(cudaStreamSynchronize(backend().stream())); }
   std::unique_ptr<Timer> timer(const Program& program) override { return std::make_unique<CudaTimer>(*this, program); }
 
-  // The peak in f32 and bf16 is what the vendor's GEMM reaches, where it is at hand.
+  // The peak in f32, or where it multiplies so in TF32, and in bf16 is what the vendor's GEMM reaches, where it is at hand.
   Roofline measure_roofline() override {
 #ifdef PASTICHE_BENCH_CUDNN
-    const std::unique_ptr<Device> vendor = make_cuda_device("cudnn", {});
+    const std::unique_ptr<Device> vendor = make_cuda_device(kernels_.tf32 ? "cudnn-tf32" : "cudnn", {});
     Device& multiplier = *vendor;
 #else
     Device& multiplier = *this;

@@ -1,7 +1,7 @@
 // The program that measures, for `pastiche bench`, which finds it beside itself: rows of the op table, launches of the models'
 // training steps, whole steps, and pictures generated, each a Google Benchmark of a name with five fields:
 //
-//   group/row/dtype/device/caches      dcgan-64 batch 4/conv2d [4,64,64,3] [4,64,64,64] [3,5,5,64] pad 2/f32/cpu/warm
+//   group/row/precision/device/caches    dcgan-64 batch 4/conv2d [4,64,64,3] [4,64,64,64] [3,5,5,64] pad 2/f32/cpu/warm
 //
 // Times are the devices' own. Its JSON carries each row's operations and bytes, and the least time that the device's roofline
 // allows.
@@ -58,6 +58,26 @@ std::int64_t batch_of(const BenchOptions& o, const std::string& device) {
   return device == "cuda" ? 64 : device == "cpu" ? 4 : 1;
 }
 
+std::vector<Precision> precisions_of(const BenchOptions& o) {
+  std::vector<Precision> precisions;
+  for (const std::string& name : cli::split_list(o.precision)) precisions.push_back({name});
+  const auto tf32 = std::count_if(precisions.begin(), precisions.end(), [](const Precision& p) { return p.tf32(); });
+  if (tf32 > 0 && precisions.size() > 1) {
+    throw Error(ExitCode::usage, fmt::format("--precision {}: tf32 is measured alone, as it is another way to run what f32 names", o.precision));
+  }
+  return precisions;
+}
+
+// Error(usage) for one that computes nothing of a precision.
+KernelChoice kernels_of(const BenchOptions& o) {
+  KernelChoice kernels = parse_kernels(o.kernel);
+  for (const Precision& precision : precisions_of(o)) {
+    kernels.tf32 = precision.tf32();
+    require_dtype(kernels, precision.dtype());
+  }
+  return kernels;
+}
+
 struct Devices {
   std::vector<std::unique_ptr<Device>> all;
   std::vector<Roofline> rooflines;  // of each
@@ -68,7 +88,7 @@ void note(const std::string& key, const std::string& text) { benchmark::AddCusto
 // Ours that were asked for, each followed by the vendor's beside it. What is missing beside them is told with its reason.
 Devices open_devices(const BenchOptions& o, const Names& names) {
   Devices devices;
-  const KernelChoice kernels = parse_kernels(o.kernel);
+  const KernelChoice kernels = kernels_of(o);
   std::string absent = names.absent;
   for (const std::string& name : names.devices) {
     devices.all.push_back(make_device(name, o.threads, kernels));
@@ -88,8 +108,8 @@ Devices open_devices(const BenchOptions& o, const Names& names) {
     const Roofline r = devices.rooflines.emplace_back(o.dry_run ? Roofline{} : device->measure_roofline());
     if (r.bytes > 0) {
       note("roofline " + device->name(),
-           fmt::format("{:.0f} GFLOP/s in f32, {:.0f} GFLOP/s in bf16, {:.1f} GB/s, measured in this run", r.f32_flop / 1e9,
-                       r.bf16_flop / 1e9, r.bytes / 1e9));
+           fmt::format("{:.0f} GFLOP/s in {}, {:.0f} GFLOP/s in bf16, {:.1f} GB/s, measured in this run", r.f32_flop / 1e9,
+                       kernels.tf32 ? "tf32" : "f32", r.bf16_flop / 1e9, r.bytes / 1e9));
     }
   }
   return devices;
@@ -178,8 +198,8 @@ void measure_whole(benchmark::State& state, Device& device, const ModelCase& mod
   });
 }
 
-std::string full_name(const std::string& group, const Row& row, DType dtype, const Device& device, const char* caches) {
-  return fmt::format("{}/{}/{}/{}/{}", group, row.name, dtype_name(dtype), device.name(), caches);
+std::string full_name(const std::string& group, const Row& row, const Precision& precision, const Device& device, const char* caches) {
+  return fmt::format("{}/{}/{}/{}/{}", group, row.name, precision.name, device.name(), caches);
 }
 
 // What is registered, and what it refers to.
@@ -189,31 +209,31 @@ struct Registered {
   std::deque<std::pair<ModelCase, ModelRows>> models;
 };
 
-void register_rows(const Devices& devices, const std::string& group, const std::vector<Row>& rows, DType dtype) {
+void register_rows(const Devices& devices, const std::string& group, const std::vector<Row>& rows, const Precision& precision) {
   for (const Row& row : rows) {
     for (std::size_t i = 0; i < devices.all.size(); ++i) {
       Device& device = *devices.all[i];
-      if (!device.supports(dtype) || !device.serves(row.launches)) continue;
+      if (!device.supports(precision.dtype()) || !device.serves(row.launches)) continue;
       const Roofline& roofline = devices.rooflines[i];
       const auto measure = [&device, &row, &roofline](bool cold) {
         return [&device, &row, &roofline, cold](benchmark::State& state) { measure_row(state, device, row, roofline, cold); };
       };
-      benchmark::RegisterBenchmark(full_name(group, row, dtype, device, "warm").c_str(), measure(false))->UseManualTime();
-      benchmark::RegisterBenchmark(full_name(group, row, dtype, device, "cold").c_str(), measure(true))
+      benchmark::RegisterBenchmark(full_name(group, row, precision, device, "warm").c_str(), measure(false))->UseManualTime();
+      benchmark::RegisterBenchmark(full_name(group, row, precision, device, "cold").c_str(), measure(true))
           ->UseManualTime()
           ->Iterations(1);
     }
   }
 }
 
-void register_whole(const Devices& devices, const ModelCase& model, const Row& row, DType dtype, WorkOf work_of) {
+void register_whole(const Devices& devices, const ModelCase& model, const Row& row, const Precision& precision, WorkOf work_of) {
   for (std::size_t i = 0; i < devices.all.size(); ++i) {
     Device& device = *devices.all[i];
-    if (!device.supports(dtype) || !device.serves(row.launches)) continue;
-    const auto run = [&device, &model, &row, dtype, work_of, &roofline = devices.rooflines[i]](benchmark::State& state) {
+    if (!device.supports(precision.dtype()) || !device.serves(row.launches)) continue;
+    const auto run = [&device, &model, &row, dtype = precision.dtype(), work_of, &roofline = devices.rooflines[i]](benchmark::State& state) {
       measure_whole(state, device, model, row, dtype, roofline, work_of);
     };
-    benchmark::RegisterBenchmark(full_name(model.name(), row, dtype, device, "warm").c_str(), run)->UseManualTime();
+    benchmark::RegisterBenchmark(full_name(model.name(), row, precision, device, "warm").c_str(), run)->UseManualTime();
   }
 }
 
@@ -227,24 +247,16 @@ std::vector<ModelCase> models_of(const BenchOptions& o, const std::string& devic
   return model_cases(o.model, size, o.ngf, o.ndf, batch_of(o, device), o.step);
 }
 
-std::vector<DType> dtypes_of(const BenchOptions& o) {
-  std::vector<DType> dtypes;
-  for (const std::string& name : cli::split_list(o.precision)) {
-    dtypes.push_back(dtype_from_name(name));
-    require_dtype(parse_kernels(o.kernel), dtypes.back());
-  }
-  return dtypes;
-}
-
 void register_all(const BenchOptions& o, const Names& names, Registered& r) {
-  for (const DType dtype : dtypes_of(o)) {
-    if (wanted(o, "ops")) register_rows(r.devices, "op table", r.ops.emplace_back(op_rows(dtype)), dtype);
+  for (const Precision& precision : precisions_of(o)) {
+    const DType dtype = precision.dtype();
+    if (wanted(o, "ops")) register_rows(r.devices, "op table", r.ops.emplace_back(op_rows(dtype)), precision);
     if (!wanted(o, "layers") && !wanted(o, "step") && !wanted(o, "generate")) continue;
     for (const ModelCase& each : models_of(o, names.devices.front())) {
       const auto& [model, rows] = r.models.emplace_back(each, model_rows(each, dtype));
-      if (wanted(o, "layers")) register_rows(r.devices, model.name(), rows.layers, dtype);
-      if (wanted(o, "step")) register_whole(r.devices, model, rows.step, dtype, step_of);
-      if (wanted(o, "generate")) register_whole(r.devices, model, rows.generate, dtype, generation_of);
+      if (wanted(o, "layers")) register_rows(r.devices, model.name(), rows.layers, precision);
+      if (wanted(o, "step")) register_whole(r.devices, model, rows.step, precision, step_of);
+      if (wanted(o, "generate")) register_whole(r.devices, model, rows.generate, precision, generation_of);
     }
   }
 }
@@ -304,8 +316,9 @@ struct ProfileLine {
   double seconds = 0, flop = 0, bytes = 0;  // of a step
 };
 
-void profile(const BenchOptions& o, const std::string& device_name, const ModelCase& model, DType dtype) {
-  const KernelChoice kernels = parse_kernels(o.kernel);
+void profile(const BenchOptions& o, const std::string& device_name, const ModelCase& model, const Precision& precision) {
+  const KernelChoice kernels = kernels_of(o);
+  const DType dtype = precision.dtype();
   const auto device = make_device(device_name, o.threads, kernels);
   const Roofline roofline = device->measure_roofline();
   const double peak = dtype == DType::bf16 ? roofline.bf16_flop : roofline.f32_flop;
@@ -342,7 +355,7 @@ void profile(const BenchOptions& o, const std::string& device_name, const ModelC
   std::sort(lines.begin(), lines.end(), [](const ProfileLine& a, const ProfileLine& b) { return a.seconds > b.seconds; });
   lines.push_back({"between kernels", 0, between, 0, 0});
 
-  fmt::print("{}, {}, {}: {:.2f} ms a step, {:.1f} pictures a second\n\n", model.name(), dtype_name(dtype), traced.fingerprint(),
+  fmt::print("{}, {}, {}: {:.2f} ms a step, {:.1f} pictures a second\n\n", model.name(), precision.name, traced.fingerprint(),
              1e3 * step_seconds, model.config.batch / step_seconds);
   fmt::print("| {:<74} | {:>5} | {:>9} | {:>6} | {:>8} | {:>7} | {:>7} |\n|{:-<76}|{:->7}|{:->11}|{:->8}|{:->10}|{:->9}|{:->9}|\n", "kernel",
              "calls", "ms", "share", "GFLOP/s", "of peak", "GB/s", ":", ":", ":", ":", ":", ":", ":");
@@ -374,7 +387,7 @@ int run(int argc, char** argv) {
     return error.get_exit_code() == 0 ? app.exit(error) : throw Error(ExitCode::usage, error.what());
   }
   if (*bounds) {
-    print_model({.gpu = o.gpu, .json = o.json, .published = o.published}, models_of(o, "cuda"), dtypes_of(o));
+    print_model({.gpu = o.gpu, .json = o.json, .published = o.published}, models_of(o, "cuda"), precisions_of(o));
     return 0;
   }
   if (o.retune) {
@@ -383,8 +396,8 @@ int run(int argc, char** argv) {
   }
   if (!o.profile) return measure(o, argv[0]);
   for (const std::string& device : device_names(o).devices) {
-    for (const DType dtype : dtypes_of(o)) {
-      for (const ModelCase& model : models_of(o, device)) profile(o, device, model, dtype);
+    for (const Precision& precision : precisions_of(o)) {
+      for (const ModelCase& model : models_of(o, device)) profile(o, device, model, precision);
     }
   }
   return 0;

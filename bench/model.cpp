@@ -18,7 +18,9 @@ namespace {
 
 constexpr const char* modelled_words = "modelled, not measured";
 constexpr double schedulers = 4;  // of a multiprocessor, each of which issues one instruction of a warp a clock
-constexpr double hmma_products = 16 * 8 * 16, warp = 32;
+constexpr double warp = 32;
+// What an HMMA multiplies: 16 x 8 results and 32 bytes of k. It takes as long in TF32, of which that is half as many, on every GPU here.
+constexpr double hmma_products(double element_bytes) { return 16 * 8 * 32 / element_bytes; }
 
 constexpr LoopCounts counts[] = {
 #include "kernel_counts.inc"
@@ -34,10 +36,11 @@ Extents extents_of(std::string_view kernel) {
   if (kernel.starts_with("gemm_any_kernel")) return {64, 64, 16};
   const std::size_t at = kernel.find("Tile<");
   int m = 0, n = 0;
-  if (at == kernel.npos || std::sscanf(kernel.data() + at, "Tile<%d, %d", &m, &n) != 2) {
+  if (at == kernel.npos || (std::sscanf(kernel.data() + at, "Tile<%d, %d", &m, &n) != 2 &&
+                            std::sscanf(kernel.data() + at, "Tile<%*[a-zA-Z0-9], %d, %d", &m, &n) != 2)) {
     throw Error(ExitCode::failed, fmt::format("{} has no tile that the bound model knows", kernel));
   }
-  return {double(m), double(n), kernel.find("MmaTile<") != kernel.npos ? 32.0 : 16.0};
+  return {double(m), double(n), kernel.find("MmaTile<BFloat16") != kernel.npos ? 32.0 : 16.0};
 }
 
 double blocks_of(const simt_runtime::LaunchSeen& seen) { return double(seen.blocks_x) * seen.blocks_y * seen.blocks_z; }
@@ -54,7 +57,7 @@ std::string short_name(const std::string& kernel) {
 // Launches on a machine that claims to be the GPU, where nothing runs.
 class Planner {
  public:
-  explicit Planner(const Gpu& gpu) : gpu_(gpu), before_(simt_runtime::machine()) {
+  Planner(const Gpu& gpu, bool tf32) : gpu_(gpu), before_(simt_runtime::machine()) {
     simt_runtime::Machine& machine = simt_runtime::machine();
     machine.major = gpu.arch / 10;
     machine.minor = gpu.arch % 10;
@@ -64,7 +67,7 @@ class Planner {
       seen_.push_back(launch);
       return false;
     });
-    backend_ = make_backend("simt");
+    backend_ = make_backend("simt", 0, {.tf32 = tf32});
     backend_->pool_buffers(false);
   }
   ~Planner() {
@@ -187,7 +190,7 @@ Resource Bounds::limit() const { return static_cast<Resource>(std::max_element(s
 Bounds bounds_of(const Gpu& gpu, const Work& work) {
   const double sms = gpu.multiprocessors, clock = 1e6 * gpu.clock;
   const double uneven = work.blocks > 0 ? std::ceil(work.blocks / sms) * sms / work.blocks : 1;
-  return {{uneven * (work.hmma * 2 * hmma_products / (1e12 * gpu.bf16) + work.ffma * 2 * warp / (1e12 * gpu.f32)),
+  return {{uneven * (work.hmma * 2 * hmma_products(2) / (1e12 * gpu.bf16) + work.ffma * 2 * warp / (1e12 * gpu.f32)),
            uneven * work.instructions / (schedulers * sms * clock), uneven * work.wavefronts / (sms * clock),
            work.l2_bytes / (1e9 * gpu.l2), work.dram_bytes / (1e9 * gpu.dram)},
           work.pass_bytes / (1e9 * gpu.dram)};
@@ -200,7 +203,7 @@ const LoopCounts* loop_counts(std::string_view kernel, int arch) {
 }
 
 Work work_of_tiles(const Tiles& t, const LoopCounts& loop, double blocks) {
-  const double passes = t.slices * t.m * t.n * t.depth / (loop.hmma * hmma_products + loop.ffma * warp);  // of warps
+  const double passes = t.slices * t.m * t.n * t.depth / (loop.hmma * hmma_products(t.a_bytes) + loop.ffma * warp);  // of warps
   return {.blocks = blocks, .instructions = passes * loop.instructions, .hmma = passes * loop.hmma, .ffma = passes * loop.ffma,
           .wavefronts = passes * loop.wavefronts, .l2_bytes = t.slices * t.depth * (t.m * t.a_bytes + t.n * t.b_bytes), .dram_bytes = 0,
           .pass_bytes = 0};
@@ -209,7 +212,7 @@ Work work_of_tiles(const Tiles& t, const LoopCounts& loop, double blocks) {
 Tiles tiles_of(const Launch& op, const simt_runtime::LaunchSeen& seen) {
   const std::string& kernel = seen.kernel;
   const Extents tile = extents_of(kernel);
-  const bool mma = kernel.find("_mma_") != kernel.npos, bf16 = mma || kernel.find("BFloat16") != kernel.npos;
+  const bool mma = kernel.find("_mma_") != kernel.npos, bf16 = kernel.find("BFloat16") != kernel.npos;
   const double element = bf16 ? 2 : 4;
   Tiles t{.slices = 0, .m = tile.m, .n = tile.n, .depth = tile.depth, .a_bytes = element, .b_bytes = element};
   const auto slices = [&](double products) { return std::ceil(products / tile.depth); };
@@ -234,7 +237,7 @@ Tiles tiles_of(const Launch& op, const simt_runtime::LaunchSeen& seen) {
   return t;
 }
 
-ModelledRow modelled(const Gpu& gpu, const Launch& op) { return Planner(gpu)(op); }
+ModelledRow modelled(const Gpu& gpu, const Launch& op, bool tf32) { return Planner(gpu, tf32)(op); }
 
 std::vector<Compared> published_kernels() {
   std::vector<Compared> all;
@@ -270,7 +273,7 @@ std::string error_range() {
                      "claims no time.", all.size(), least, most, pairs, right);
 }
 
-void print_model(const ModelOptions& o, const std::vector<ModelCase>& models, const std::vector<DType>& dtypes) {
+void print_model(const ModelOptions& o, const std::vector<ModelCase>& models, const std::vector<Precision>& precisions) {
   if (o.published) {
     print_published();
     fmt::print("{}\n", error_range());
@@ -279,16 +282,16 @@ void print_model(const ModelOptions& o, const std::vector<ModelCase>& models, co
   const Gpu& gpu = gpu_of(o.gpu);
   nlohmann::ordered_json json;
   json["context"] = {{"gpu", gpu.full_name}, {"sources", gpu.sources}, {"error", error_range()}, {"what", modelled_words}};
-  Planner planner(gpu);
-  for (const DType dtype : dtypes) {
+  for (const Precision& precision : precisions) {
+    Planner planner(gpu, precision.tf32());
     for (const ModelCase& model : models) {
-      const ModelRows rows = model_rows(model, dtype);
+      const ModelRows rows = model_rows(model, precision.dtype());
       std::vector<Line> lines;
       for (const Row& row : rows.layers) {
         const ModelledRow each = planner(row.launches.front());
         const Bounds bounds = bounds_of(gpu, each.work);
         lines.push_back({&row, each, bounds, static_cast<double>(row.calls) * bounds.most()});
-        json["rows"].push_back({{"name", fmt::format("{}/{}/{}", model.name(), row.name, dtype_name(dtype))}, {"kernel", each.kernel},
+        json["rows"].push_back({{"name", fmt::format("{}/{}/{}", model.name(), row.name, precision.name)}, {"kernel", each.kernel},
                                 {"kernels", each.kernels}, {"calls", row.calls}, {"flop", row.launches.front().flop},
                                 {"blocks", each.work.blocks},
                                 {"multiply_seconds", bounds.seconds[0]}, {"issue_seconds", bounds.seconds[1]},
@@ -296,7 +299,7 @@ void print_model(const ModelOptions& o, const std::vector<ModelCase>& models, co
                                 {"dram_seconds", bounds.seconds[4]}, {"pass_seconds", bounds.pass},
                                 {"limit", limit_name(bounds, each.work)}, {"what", modelled_words}});
       }
-      print_lines(gpu, fmt::format("{}, {}", model.name(), dtype_name(dtype)), std::move(lines));
+      print_lines(gpu, fmt::format("{}, {}", model.name(), precision.name), std::move(lines));
     }
   }
   fmt::print("An SM: blocks for each multiprocessor. +3: three further kernels of that launch, whose bytes are in L2 and DRAM.\n{}\n"

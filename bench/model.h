@@ -58,7 +58,7 @@ struct ModelledRow {
   Work work;
 };
 Tiles tiles_of(const Launch&, const simt_runtime::LaunchSeen&);
-ModelledRow modelled(const Gpu&, const Launch&);
+ModelledRow modelled(const Gpu&, const Launch&, bool tf32 = false);
 
 // How a kernel of others fared, beside its bound.
 struct Compared {
@@ -73,7 +73,7 @@ struct ModelOptions {
   std::string gpu = "h100", json;
   bool published = false;
 };
-// Prints the tables, of models and dtypes.
-void print_model(const ModelOptions&, const std::vector<ModelCase>&, const std::vector<DType>&);
+// Prints the tables, of models and precisions.
+void print_model(const ModelOptions&, const std::vector<ModelCase>&, const std::vector<Precision>&);
 
 }  // namespace pastiche::bench

@@ -12,6 +12,13 @@
 
 namespace pastiche::bench {
 
+// What --precision names: how tensors are stored, and whether our CUDA kernels may multiply those in f32 as TF32.
+struct Precision {
+  std::string name;
+  DType dtype() const { return name == "bf16" ? DType::bf16 : DType::f32; }
+  bool tf32() const { return name == "tf32"; }
+};
+
 struct Row {
   std::string name;  // "conv2d [4,8,8,64] [4,8,8,32] [64,5,5,32] pad 2"
   long calls = 1;    // in a training step

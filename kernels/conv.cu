@@ -219,13 +219,10 @@ template <class T> class Gathering {
   using SmallTile = Tile<64, 64, 8, 4>;
   using LargeTile = Tile<128, 64, 8, 8>;
 
-  bool launched_mma([[maybe_unused]] const MmaEpilogue& epilogue) {
-    if constexpr (std::is_same_v<T, BFloat16>) {
-      if (rung_ < top_rung || !can_conv_mma(backend_, p_, classes_)) return false;
-      conv_mma(backend_, p_, classes_, weights_, epilogue);
-      return true;
-    }
-    return false;
+  bool launched_mma(const MmaEpilogue& epilogue) {
+    if (rung_ < top_rung || !can_conv_mma(backend_, p_, classes_)) return false;
+    conv_mma(backend_, p_, classes_, weights_, epilogue);
+    return true;
   }
 
   bool launched_rung() const {

@@ -162,8 +162,9 @@ Tensor fold_weights(CudaBackend& backend, const Tensor& w);
 // dw [K,R,R,C] = the adjoint of that, of `folded`
 void unfold_weights(const CudaBackend& backend, Tensor& dw, const float* folded);
 
-// w, rows of `channels`, in bf16, each row filled up with zeros to a multiple of `multiple`; both are multiples of 4
-Tensor pack_weights(CudaBackend& backend, const Tensor& w, std::int64_t channels, std::int64_t multiple);
+// w, rows of `channels`, rounded for tensor cores to bf16, or (T: float) to TF32, each row filled up with zeros to a multiple of
+// `multiple`; both are multiples of 4
+template <class T> Tensor pack_weights(CudaBackend& backend, const Tensor& w, std::int64_t channels, std::int64_t multiple);
 
 // The weights of a data gradient, which sums over output channels:
 // [groups,C,R S,K] of w [groups K,R,S,C], tap t being at places[t]

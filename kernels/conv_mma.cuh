@@ -15,10 +15,10 @@ struct MmaEpilogue {
   Tensor* parts = nullptr;
 };
 
-// Whether tensor cores can compute the first `classes` classes of a gathering: bf16 and sm_80 or later, one group, channels that are
-// multiples of 8, windows of at most 15 x 15 pixels.
-bool can_conv_mma(const CudaBackend& backend, const Gather<BFloat16>& p, int classes);
+// Whether tensor cores can compute the first `classes` classes of a gathering: bf16, or f32 where TF32 was asked for, and sm_80 or later,
+// one group, channels that are multiples of 8, windows of at most 15 x 15 pixels.
+template <class T> bool can_conv_mma(const CudaBackend& backend, const Gather<T>& p, int classes);
 // Computes them; `weights` are those at p.w.
-void conv_mma(CudaBackend& backend, const Gather<BFloat16>& p, int classes, const Tensor& weights, const MmaEpilogue& epilogue);
+template <class T> void conv_mma(CudaBackend& backend, const Gather<T>& p, int classes, const Tensor& weights, const MmaEpilogue& epilogue);
 
 }  // namespace pastiche::PASTICHE_TARGET

@@ -1,6 +1,7 @@
 // Weights put in order for the convolution kernels: folded where the input is upsampled, and their gradient unfolded; turned for
 // the data gradient. Small against the convolution, so plain: one element a thread, or 32 x 32 through shared memory.
 #include "conv.cuh"
+#include "mma.cuh"
 
 namespace pastiche::PASTICHE_TARGET {
 namespace {
@@ -46,7 +47,8 @@ __global__ __launch_bounds__(threads) void unfold_weights_kernel(float* dw, cons
 }
 
 // Thread i: four of the packed weights.
-__global__ __launch_bounds__(threads) void pack_weights_kernel(BFloat16* packed, const float* w, Divider row_fours, int channels,
+template <class T>
+__global__ __launch_bounds__(threads) void pack_weights_kernel(T* packed, const float* w, Divider row_fours, int channels,
                                                                std::uint32_t count) {
   const std::uint32_t index = blockIdx.x * threads + threadIdx.x;
   if (index >= count) return;
@@ -54,9 +56,12 @@ __global__ __launch_bounds__(threads) void pack_weights_kernel(BFloat16* packed,
   const int channel = static_cast<int>(index - row * row_fours.divisor) * 4;
   Vector<float, 4> four{};
   if (channel < channels) four = load_vector<4>(w + (std::int64_t{row} * channels + channel));
-  Vector<BFloat16, 4> rounded;
+  Vector<T, 4> rounded;
 #pragma unroll
-  for (int e = 0; e < 4; ++e) rounded.at[e] = from_float<BFloat16>(four.at[e]);
+  for (int e = 0; e < 4; ++e) {
+    if constexpr (std::is_same_v<T, float>) rounded.at[e] = round_to_tf32(four.at[e]);
+    else rounded.at[e] = from_float<T>(four.at[e]);
+  }
   store_vector(packed + std::int64_t{index} * 4, rounded);
 }
 
@@ -133,14 +138,17 @@ void unfold_weights(const CudaBackend& backend, Tensor& dw, const float* folded)
                              checked_index(dw.shape()[0], "channels"), count));
 }
 
-Tensor pack_weights(CudaBackend& backend, const Tensor& w, std::int64_t channels, std::int64_t multiple) {
+template <class T> Tensor pack_weights(CudaBackend& backend, const Tensor& w, std::int64_t channels, std::int64_t multiple) {
   const std::int64_t rows = w.elements() / channels, padded = ceil_div(channels, multiple) * multiple;
-  Tensor packed = Tensor::empty(backend, {rows, padded}, DType::bf16);
+  Tensor packed = Tensor::empty(backend, {rows, padded}, std::is_same_v<T, float> ? DType::f32 : DType::bf16);
   const std::uint32_t count = checked_index(packed.elements(), "packed weights") / 4;
-  PASTICHE_CUDA_CHECK(launch(pack_weights_kernel, {.stream = backend.stream(), .blocks = grid(ceil_div(count, threads)), .threads = threads},
-                             packed.mutable_data<BFloat16>(), w.data<float>(), divider(padded / 4), static_cast<int>(channels), count));
+  PASTICHE_CUDA_CHECK(launch(pack_weights_kernel<T>, {.stream = backend.stream(), .blocks = grid(ceil_div(count, threads)),
+                                                        .threads = threads},
+                             packed.mutable_data<T>(), w.data<float>(), divider(padded / 4), static_cast<int>(channels), count));
   return packed;
 }
+template Tensor pack_weights<float>(CudaBackend&, const Tensor&, std::int64_t, std::int64_t);
+template Tensor pack_weights<BFloat16>(CudaBackend&, const Tensor&, std::int64_t, std::int64_t);
 
 Tensor turn_weights(CudaBackend& backend, const Tensor& w, std::int64_t groups, std::span<const int> places) {
   const std::int64_t k = w.shape()[0] / groups, taps = w.shape()[1] * w.shape()[2], c = w.shape()[3];

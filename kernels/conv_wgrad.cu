@@ -5,8 +5,8 @@
 // this is a product of matrices already.
 // Policy: sums in f32. Pixels are cut into parts, each summed by its own blocks, and the parts are added in order; how many there
 // are follows from the shape alone. Up to 4 output channels: no shared memory for x, each thread sums its four columns over every
-// fourth pixel. Where channels are not a multiple of four, elements are read one by one and no wider. bf16 goes to tensor cores where it
-// can (conv_wgrad_mma.cu).
+// fourth pixel. Where channels are not a multiple of four, elements are read one by one and no wider. bf16, and f32 as TF32,
+// go to tensor cores where they can (conv_wgrad_mma.cu).
 #include <algorithm>
 
 #include "conv_wgrad_mma.cuh"
@@ -159,9 +159,7 @@ using LargeTile = Tile<64, 128, 8, 8>;
 
 // dw = the sum over all pixels
 template <class T> void sum_pixels(CudaBackend& backend, Tensor& dw, WeightGradient<T>& p) {
-  if constexpr (std::is_same_v<T, BFloat16>) {
-    if (can_wgrad_mma(backend, p)) return wgrad_mma(backend, dw, p);
-  }
+  if (can_wgrad_mma(backend, p)) return wgrad_mma(backend, dw, p);
   const bool vector = p.inputs % 4 == 0 && p.outputs % 4 == 0;
   const bool thin = p.inputs % 4 == 0 && p.outputs <= thin_outputs, narrow = p.outputs <= 16;
   const int m = thin ? thin_outputs : narrow ? NarrowTile::m : vector ? LargeTile::m : SmallTile::m;
@@ -231,13 +229,11 @@ void CudaBackend::launch_conv2d_wgrad(Tensor& dw, const Tensor& x, const Tensor&
       p.classes = 4;
       Phases form = conv.out;
       Tensor split;
-      if constexpr (std::is_same_v<T, BFloat16>) {
-        if (form == Phases::none && can_wgrad_mma(*this, p)) {  // which wants pixels that are evenly apart
-          form = Phases::outer;
-          split = Tensor::empty(*this, {4 * from[0], from[1], from[2], w[0]}, DType::bf16);
-          launch_split_phases(split, dy, form);
-          p.dy = split.data<T>();
-        }
+      if (form == Phases::none && can_wgrad_mma(*this, p)) {  // which wants pixels that are evenly apart
+        form = Phases::outer;
+        split = Tensor::empty(*this, {4 * from[0], from[1], from[2], w[0]}, dy.dtype());
+        launch_split_phases(split, dy, form);
+        p.dy = split.data<T>();
       }
       const PixelSteps steps = phase_steps(form, from);
       p.dy_step = steps.w;

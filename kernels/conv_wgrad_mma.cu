@@ -1,5 +1,5 @@
-// The weight gradient of conv_wgrad.cu on tensor cores: dw[k, t, c] = the sum over pixels of dy[pixel, k] x[pixel + t, c]. Both operands lie
-// across the reduction. What a pixel of dy sees of x is computed once, into a table, so that the loop divides nothing.
+// The weight gradient of conv_wgrad.cu on tensor cores: dw[k, t, c] = the sum over pixels of dy[pixel, k] x[pixel + t, c], of bf16, or of f32
+// as TF32. Both operands lie across the reduction. What a pixel of dy sees of x is computed once, into a table, so that the loop divides nothing.
 // Policy: as in conv_wgrad.cu: parts of the pixels, by blocks of their own, added in order.
 #include <algorithm>
 
@@ -17,10 +17,10 @@ struct WindowPlace {
   int pixel;
   std::uint32_t outside;
 };
-constexpr int spare_places = 3 * mma_depth;  // the loop looks that far
+template <class T> constexpr int spare_places = 3 * mma_depth<T>;  // the loop looks that far
 
-struct MmaGradient : GradientShape {
-  const BFloat16 *x, *dy;
+template <class T> struct MmaGradient : GradientShape {
+  const T *x, *dy;
   float* dw;                  // [parts, classes, K, taps, inputs]
   const WindowPlace* places;  // [classes, class_places]
   int class_places;
@@ -46,14 +46,14 @@ __global__ __launch_bounds__(place_threads) void window_places_kernel(WindowPlac
 }
 
 // The places of the pixels that this thread copies, of the slice that comes next.
-template <int Extent> class MmaPlaces {
+template <class T, int Extent> class MmaPlaces {
  public:
-  using Slice = MmaSlice<Extent, false>;
+  using Slice = MmaSlice<T, Extent, false>;
   __device__ MmaPlaces(const WindowPlace* from, int pixels) : from_(from + Slice::k(0)), left_(pixels) { fetch(); }
   __device__ const WindowPlace& operator[](int i) const { return places_[i]; }
   __device__ bool any() const { return left_ > 0; }  // of the part
   __device__ void go_on() {
-    left_ -= mma_depth;
+    left_ -= mma_depth<T>;
     fetch();
   }
 
@@ -64,7 +64,7 @@ template <int Extent> class MmaPlaces {
       const auto words = load_vector<2>(reinterpret_cast<const std::uint32_t*>(from_ + (Slice::k(i) - Slice::k(0))));
       places_[i] = {static_cast<int>(words.at[0]), words.at[1]};
     }
-    from_ += mma_depth;
+    from_ += mma_depth<T>;
   }
   const WindowPlace* from_;
   WindowPlace places_[Slice::copies];
@@ -72,13 +72,13 @@ template <int Extent> class MmaPlaces {
 };
 
 // The left operand: dy, whose pixels are evenly apart.
-template <int Extent> class MmaOutputs {
+template <class T, int Extent> class MmaOutputs {
  public:
   static constexpr bool along_k = false;
-  using Slice = MmaSlice<Extent, false>;
-  __device__ MmaOutputs(const MmaPlaces<Extent>& places, const BFloat16* from, int pixel_bytes, int lines)
+  using Slice = MmaSlice<T, Extent, false>;
+  __device__ MmaOutputs(const MmaPlaces<T, Extent>& places, const T* from, int pixel_bytes, int lines)
       : places_(places), pixel_bytes_(pixel_bytes) {
-    from_ = further(from + min(Slice::chunk() * chunk_elements, lines - chunk_elements), Slice::k(0), pixel_bytes);
+    from_ = further(from + min(Slice::chunk() * chunk_elements<T>, lines - chunk_elements<T>), Slice::k(0), pixel_bytes);
   }
   __device__ void copy(SharedAddress to) {
     const std::uint32_t bits = places_.any() ? WindowPlace::no_pixel : WindowPlace::nothing;
@@ -86,23 +86,23 @@ template <int Extent> class MmaOutputs {
     for (int i = 0; i < Slice::copies; ++i) {
       copy_async(to + i * copy_step, further(from_, Slice::k(i) - Slice::k(0), pixel_bytes_), (places_[i].outside & bits) == 0);
     }
-    from_ = further(from_, mma_depth, pixel_bytes_);
+    from_ = further(from_, mma_depth<T>, pixel_bytes_);
   }
 
  private:
-  const MmaPlaces<Extent>& places_;
-  const BFloat16* from_;
+  const MmaPlaces<T, Extent>& places_;
+  const T* from_;
   int pixel_bytes_;
 };
 
-// The right operand: x under each tap. A thread keeps to eight channels of one tap.
-template <int Extent> class MmaTaps {
+// The right operand: x under each tap. A thread keeps to a chunk of the channels of one tap.
+template <class T, int Extent> class MmaTaps {
  public:
   static constexpr bool along_k = false;
-  using Slice = MmaSlice<Extent, false>;
-  __device__ MmaTaps(MmaPlaces<Extent>& places, const MmaGradient& p, const OutputPixels& pixels, int first_column)
+  using Slice = MmaSlice<T, Extent, false>;
+  __device__ MmaTaps(MmaPlaces<T, Extent>& places, const MmaGradient<T>& p, const OutputPixels& pixels, int first_column)
       : places_(places), pixel_bytes_(p.x_bytes) {
-    const int column = min(first_column + Slice::chunk() * chunk_elements, p.columns - chunk_elements);
+    const int column = min(first_column + Slice::chunk() * chunk_elements<T>, p.columns - chunk_elements<T>);
     const auto tap = static_cast<int>(p.channel(static_cast<std::uint32_t>(column)));
     const auto r = static_cast<int>(p.tap_column(static_cast<std::uint32_t>(tap)));
     const int h = r * p.dilation, w = (tap - r * static_cast<int>(p.tap_column.divisor)) * p.dilation;
@@ -120,26 +120,28 @@ template <int Extent> class MmaTaps {
   }
 
  private:
-  MmaPlaces<Extent>& places_;
-  const BFloat16* from_;
+  MmaPlaces<T, Extent>& places_;
+  const T* from_;
   std::uint32_t bits_;
   int pixel_bytes_;
 };
 
 template <class Block>
-__global__ __launch_bounds__(Block::threads, Block::blocks) void conv_wgrad_mma_kernel(const __grid_constant__ MmaGradient p) {
+__global__ __launch_bounds__(Block::threads, Block::blocks)
+void conv_wgrad_mma_kernel(const __grid_constant__ MmaGradient<typename Block::Element> p) {
 #ifdef PASTICHE_MMA
+  using T = typename Block::Element;
   static_assert(Block::m == Block::n, "both operands take the same pixels");
   const int index = static_cast<int>(blockIdx.y), part = static_cast<int>(blockIdx.z), row = static_cast<int>(blockIdx.x) / p.tiles_n;
   const int m0 = row * Block::m, n0 = (static_cast<int>(blockIdx.x) - row * p.tiles_n) * Block::n;
   const int begin = part * p.part, count = min(p.part, p.pixels - begin);
   const OutputPixels& pixels = p.pixel_classes[index];
   const std::int64_t first = pixels.first + std::int64_t{begin} * p.dy_step;
-  MmaPlaces<Block::m> places(p.places + (std::int64_t{index} * p.class_places + begin), count);
-  MmaOutputs<Block::m> a(places, p.dy + (first * p.outputs + m0), p.dy_step * p.dy_bytes, p.outputs - m0);
-  MmaTaps<Block::n> b(places, p, pixels, n0);
+  MmaPlaces<T, Block::m> places(p.places + (std::int64_t{index} * p.class_places + begin), count);
+  MmaOutputs<T, Block::m> a(places, p.dy + (first * p.outputs + m0), p.dy_step * p.dy_bytes, p.outputs - m0);
+  MmaTaps<T, Block::n> b(places, p, pixels, n0);
   Block tile;
-  tile.sum(a, b, (count + mma_depth - 1) / mma_depth);
+  tile.sum(a, b, (count + mma_depth<T> - 1) / mma_depth<T>);
   float* const to = p.dw + (std::int64_t{part} * p.classes + index) * p.outputs * p.columns;
   tile.each_four([&](int m, int n, const Vector<float, 4>& four) {
     m += m0;
@@ -151,32 +153,33 @@ __global__ __launch_bounds__(Block::threads, Block::blocks) void conv_wgrad_mma_
 
 }  // namespace
 
-bool can_wgrad_mma(const CudaBackend& backend, const WeightGradient<BFloat16>& p) {
+template <class T> bool can_wgrad_mma(const CudaBackend& backend, const WeightGradient<T>& p) {
+  if (std::is_same_v<T, float> && !backend.kernels().tf32) return false;
   const int width = static_cast<int>(p.tap_column.divisor), height = p.columns / p.inputs / width;
   const int window = (std::max(width, height) - 1) * p.dilation + 1;
   return backend.compute_capability() >= 80 && p.groups == 1 && p.inputs % 8 == 0 && p.outputs % 8 == 0 &&
          window <= window_extent;
 }
 
-void wgrad_mma(CudaBackend& backend, Tensor& dw, const WeightGradient<BFloat16>& gradient) {
-  MmaGradient p{};
+template <class T> void wgrad_mma(CudaBackend& backend, Tensor& dw, const WeightGradient<T>& gradient) {
+  MmaGradient<T> p{};
   static_cast<GradientShape&>(p) = gradient;
   p.x = gradient.x;
   p.dy = gradient.dy;
-  p.class_places = static_cast<int>(ceil_div(p.pixels, mma_depth) * mma_depth) + spare_places;
-  Tensor places = Tensor::empty(backend, {p.classes, p.class_places, 2}, DType::i32);
+  p.class_places = static_cast<int>(ceil_div(p.pixels, mma_depth<T>) * mma_depth<T>) + spare_places<T>;
+  Tensor places = Tensor::empty(backend, Shape{p.classes, p.class_places, 2}, DType::i32);
   p.places = static_cast<const WindowPlace*>(places.raw());
   const dim3 place_blocks(grid(ceil_div(p.class_places, place_threads)).x, static_cast<unsigned>(p.classes));
   PASTICHE_CUDA_CHECK(launch(window_places_kernel, {.stream = backend.stream(), .blocks = place_blocks, .threads = place_threads},
                              static_cast<WindowPlace*>(places.mutable_raw()), p, p.class_places));
-  checked_index(std::int64_t{mma_depth} * p.dy_step * p.dy_bytes, "bytes of a slice");
+  checked_index(std::int64_t{mma_depth<T>} * p.dy_step * p.dy_bytes, "bytes of a slice");
 
   const auto launch_tiles = [&]<class Block>(Block) {
     p.tiles_n = static_cast<int>(ceil_div(p.columns, Block::n));
     const std::int64_t tiles = ceil_div(p.outputs, Block::m) * p.tiles_n;
     // So many parts that some 256 blocks share the work, each with 256 pixels at least.
     const std::int64_t parts = std::min<std::int64_t>(ceil_div(256, tiles * p.classes), p.pixels / 256);
-    const Split split(p.pixels, std::max<std::int64_t>(parts, 1), mma_depth);
+    const Split split(p.pixels, std::max<std::int64_t>(parts, 1), mma_depth<T>);
     p.part = split.length;
     Tensor sums = split.count > 1 ? Tensor::empty(backend, {split.count * dw.elements()}) : dw;
     p.dw = sums.mutable_data<float>();
@@ -186,8 +189,13 @@ void wgrad_mma(CudaBackend& backend, Tensor& dw, const WeightGradient<BFloat16>&
     if (split.count > 1) sum_parts(backend, dw, sums.data<float>(), split.count);
   };
   // By the weights alone, as the number of parts, and so the bits, depend on it.
-  if (p.outputs > SmallMmaTile::m && p.columns > SmallMmaTile::n) launch_tiles(LargeMmaTile{});
-  else launch_tiles(SmallMmaTile{});
+  if (p.outputs > SmallMmaTile<T>::m && p.columns > SmallMmaTile<T>::n) launch_tiles(LargeMmaTile<T>{});
+  else launch_tiles(SmallMmaTile<T>{});
 }
+
+template bool can_wgrad_mma(const CudaBackend&, const WeightGradient<float>&);
+template bool can_wgrad_mma(const CudaBackend&, const WeightGradient<BFloat16>&);
+template void wgrad_mma(CudaBackend&, Tensor&, const WeightGradient<float>&);
+template void wgrad_mma(CudaBackend&, Tensor&, const WeightGradient<BFloat16>&);
 
 }  // namespace pastiche::PASTICHE_TARGET

@@ -1,6 +1,6 @@
 // y[M,N] = op(a) op(b). Operands are read as they are stored: along the reduction where it is the last axis, else across it.
-// Where the last axis of one is not a multiple of four, a slower kernel reads single elements, of any strides. bf16 goes to tensor cores,
-// where there are any and all last axes are multiples of eight (gemm_mma.cu).
+// Where the last axis of one is not a multiple of four, a slower kernel reads single elements, of any strides. bf16, and f32 as TF32, go to
+// tensor cores where they can (gemm_mma.cu).
 // Policy: sums in f32, in ascending order of the reduction. A long reduction with few columns is cut into parts that depend on K
 // and N alone, so that a row's bits do not depend on how many rows there are. The size of the tile changes no bits.
 #include <algorithm>
@@ -158,10 +158,7 @@ void CudaBackend::launch_gemm(Tensor& y, const Tensor& a, const Tensor& b, const
   checked_index(4 * LargeTile::m * a.shape()[1], "bytes of a tile's rows");
   checked_index(4 * LargeTile::m * b.shape()[1], "bytes of a tile's rows");
   if (rung < double_buffer_rung) return gemm_rung(*this, rung, y, a, b);
-  const bool chunks = a.shape()[1] % 8 == 0 && b.shape()[1] % 8 == 0 && n % 8 == 0;
-  if (rung == top_rung && compute_capability() >= 80 && a.dtype() == DType::bf16 && chunks) {
-    return gemm_mma(*this, y, a, b, p);
-  }
+  if (rung == top_rung && can_gemm_mma(*this, y, a, b)) return gemm_mma(*this, y, a, b, p);
   const Split split(k, wanted_parts(n, k));
   Tensor parts = split.count > 1 ? Tensor::empty(*this, {split.count, m, n}) : y;
   with_float(a.dtype(), [&]<class T>(T) {

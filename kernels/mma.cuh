@@ -69,6 +69,14 @@ __device__ inline void load_matrices_transposed(std::uint32_t (&to)[4], SharedAd
   PASTICHE_SIMT(simt_ldmatrix_x4_trans(to, reinterpret_cast<const void*>(row)));
 }
 
+// ---- words -----------------------------------------------------------------------------------------------------------
+__device__ inline std::uint32_t load_word(SharedAddress from) {
+  std::uint32_t word = 0;
+  PASTICHE_ASM("ld.shared.b32 %0, [%1];" : "=r"(word) : "r"(from) : "memory");
+  PASTICHE_SIMT(word = *reinterpret_cast<const std::uint32_t*>(from));
+  return word;
+}
+
 // ---- mma -------------------------------------------------------------------------------------------------------------
 // sums += A B, 16 x 8 sums in f32, of which lane 4 g + c has those of rows g and g + 8 at columns 2 c and 2 c + 1, row by row.
 //
@@ -78,6 +86,13 @@ __device__ inline void mma_bf16(float (&sums)[4], const std::uint32_t (&a)[4], s
   PASTICHE_ASM("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   PASTICHE_SIMT(simt_mma_bf16(sums, a, b0, b1));
+}
+// The nearest tf32, of two the one further from 0: an f32 whose last 13 bits are 0.
+__device__ inline float round_to_tf32(float x) {
+  std::uint32_t rounded = 0;
+  PASTICHE_ASM("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+  PASTICHE_SIMT(rounded = x != x ? 0x7fffffffu : (__float_as_uint(x) + 0x1000u) & ~0x1fffu);
+  return __uint_as_float(rounded);
 }
 // A [16,8] and B [8,8] in f32, of which the last 13 bits are not read (tf32). Lane 4 g + c has of A: (g, c), (g + 8, c), (g, c + 4),
 // (g + 8, c + 4); of B: (c, g) and (c + 4, g).

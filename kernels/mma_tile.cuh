@@ -1,38 +1,46 @@
 #pragma once
 // What tile.cuh is, for tensor cores: a block computes a tile of M x N results,
 //   result[m][n] = the sum over k of A[m][k] B[k][n],
-// of bf16 operands, in slices of 32 k. Three slices are in shared memory: one is multiplied, the next is there, and the one after is on
-// its way, by cp.async. Fragments come by ldmatrix, half a slice ahead of the tensor cores. One barrier a slice.
+// of bf16 operands, or of f32 ones as TF32, in slices of 64 bytes of k. Three slices are in shared memory: one is multiplied, the next is
+// there, and the one after is on its way, by cp.async. Fragments come half a slice ahead of the tensor cores. One barrier a slice.
 //
-// An operand is contiguous along k or across its lines; its loader brings chunks of 16 bytes as they lie in memory, and ldmatrix turns
-// them where they lie across. Chunks are permuted (slice layouts, below) so that neither copies nor ldmatrix meet in a bank.
-// Sums are in f32, 16 k at a time, ascending: their bits do not depend on the tile.
+// An operand is contiguous along k or across its lines; its loader brings chunks of 16 bytes as they lie in memory, and ldmatrix, which
+// makes fragments of them, turns those of bf16 that lie across; of f32 it can't, and words are read one by one. Chunks are permuted (slice
+// layouts, below) so that neither copies nor those reads meet in a bank.
+// Sums are in f32, 32 bytes of k at a time, ascending: their bits do not depend on the tile.
+// f32 is not rounded here: tensor cores do not read its last 13 bits. An operand off by at most 2^-10 of itself is the price of a loop that
+// does nothing but multiply; what is rounded to nearest before it comes, as packed weights are, is off by half of that.
 #include "mma.cuh"
 #include "tile.cuh"
 
 namespace pastiche::PASTICHE_TARGET {
 
-constexpr int mma_depth = 32, mma_stages = 3, mma_threads = 128;
-constexpr int chunk_elements = 8, chunk_bytes = 16;
+constexpr int slice_bytes = 64;  // of a line
+constexpr int mma_stages = 3, mma_threads = 128;
+constexpr int chunk_bytes = 16;
 constexpr int copy_step = mma_threads * chunk_bytes;  // in a slice, from one chunk of a thread to its next
+template <class T> constexpr int mma_depth = slice_bytes / static_cast<int>(sizeof(T));
+template <class T> constexpr int chunk_elements = chunk_bytes / static_cast<int>(sizeof(T));
 
 // Where an operand's chunks stand in its slice, Extent * 64 bytes, and which of them a thread copies: as many as `copies`.
-template <int Extent, bool along_k> struct MmaSlice;
+template <class T, int Extent, bool along_k> struct MmaSlice;
 
 // A line is four chunks of k. Two lines share 128 bytes, so chunks change places every second line.
-template <int Extent> struct MmaSlice<Extent, true> {
-  static constexpr int bytes = Extent * mma_depth * 2, copies = bytes / copy_step;
-  __device__ static int at(int line, int chunk) { return line * 64 + (chunk ^ (line / 2 % 4)) * chunk_bytes; }
+template <class T, int Extent> struct MmaSlice<T, Extent, true> {
+  static constexpr int bytes = Extent * slice_bytes, copies = bytes / copy_step;
+  __device__ static int at(int line, int chunk) { return line * slice_bytes + (chunk ^ (line / 2 % 4)) * chunk_bytes; }
   // Of this thread.
   __device__ static int chunk() { return static_cast<int>(threadIdx.x) % 4; }
   __device__ static int line(int copy) { return static_cast<int>(threadIdx.x) / 4 + copy * (mma_threads / 4); }
   __device__ static int first() { return at(line(0), chunk()); }
 };
 
-// A line is Extent / 8 chunks at one k.
-template <int Extent> struct MmaSlice<Extent, false> {
-  static constexpr int bytes = Extent * mma_depth * 2, copies = bytes / copy_step, across = Extent / chunk_elements;
-  __device__ static int at(int k, int chunk) { return k * Extent * 2 + (chunk ^ (k % 8)) * chunk_bytes; }
+// A line is all of the extent at one k. ldmatrix reads a chunk of bf16 at each of eight k; of f32, words are read of two chunks at each
+// of four.
+template <class T, int Extent> struct MmaSlice<T, Extent, false> {
+  static constexpr int bytes = Extent * slice_bytes, copies = bytes / copy_step, across = Extent / chunk_elements<T>;
+  static constexpr int line_bytes = Extent * static_cast<int>(sizeof(T));
+  __device__ static int at(int k, int chunk) { return k * line_bytes + (chunk ^ (sizeof(T) == 2 ? k % 8 : k % 4 * 2)) * chunk_bytes; }
   __device__ static int chunk() { return static_cast<int>(threadIdx.x) % across; }
   __device__ static int k(int copy) { return static_cast<int>(threadIdx.x) / across + copy * (mma_threads / across); }
   __device__ static int first() { return at(k(0), chunk()); }
@@ -43,14 +51,14 @@ template <int Extent> struct MmaSlice<Extent, false> {
 // past the end of the reduction it makes zeros.
 
 // The lines of a matrix that is contiguous along k; lines past the last repeat it.
-template <int Extent> class MmaAlongK {
+template <class T, int Extent> class MmaAlongK {
  public:
   static constexpr bool along_k = true;
-  using Slice = MmaSlice<Extent, true>;
+  using Slice = MmaSlice<T, Extent, true>;
   // from: k = 0 of the block's first line; line_bytes: from one line to the next; lines: how many there are from the first on; depth: how
   // many k.
-  __device__ MmaAlongK(const BFloat16* from, int line_bytes, int lines, int depth)
-      : from_(reinterpret_cast<const char*>(from)), left_(depth - Slice::chunk() * chunk_elements) {
+  __device__ MmaAlongK(const T* from, int line_bytes, int lines, int depth)
+      : from_(reinterpret_cast<const char*>(from)), left_(depth - Slice::chunk() * chunk_elements<T>) {
     PASTICHE_UNROLL
     for (int i = 0; i < Slice::copies; ++i) {
       offset_[i] = static_cast<std::uint32_t>(min(Slice::line(i), lines - 1) * line_bytes + Slice::chunk() * chunk_bytes);
@@ -59,8 +67,8 @@ template <int Extent> class MmaAlongK {
   __device__ void copy(SharedAddress to) {
     PASTICHE_UNROLL
     for (int i = 0; i < Slice::copies; ++i) copy_async(to + i * copy_step, from_ + offset_[i], left_ > 0);
-    from_ += mma_depth * 2;
-    left_ -= mma_depth;
+    from_ += slice_bytes;
+    left_ -= mma_depth<T>;
   }
 
  private:
@@ -70,12 +78,12 @@ template <int Extent> class MmaAlongK {
 };
 
 // Those of one that is contiguous across its lines; their number is a multiple of 8.
-template <int Extent> class MmaAcross {
+template <class T, int Extent> class MmaAcross {
  public:
   static constexpr bool along_k = false;
-  using Slice = MmaSlice<Extent, false>;
-  __device__ MmaAcross(const BFloat16* from, int k_bytes, int lines, int depth)
-      : from_(further(from + min(Slice::chunk() * chunk_elements, lines - chunk_elements), Slice::k(0), k_bytes)),
+  using Slice = MmaSlice<T, Extent, false>;
+  __device__ MmaAcross(const T* from, int k_bytes, int lines, int depth)
+      : from_(further(from + min(Slice::chunk() * chunk_elements<T>, lines - chunk_elements<T>), Slice::k(0), k_bytes)),
         k_bytes_(k_bytes),
         left_(depth - Slice::k(0)) {}
   __device__ void copy(SharedAddress to) {
@@ -84,19 +92,20 @@ template <int Extent> class MmaAcross {
       const int k = Slice::k(i) - Slice::k(0);
       copy_async(to + i * copy_step, further(from_, k, k_bytes_), left_ > k);
     }
-    from_ = further(from_, mma_depth, k_bytes_);
-    left_ -= mma_depth;
+    from_ = further(from_, mma_depth<T>, k_bytes_);
+    left_ -= mma_depth<T>;
   }
 
  private:
-  const BFloat16* from_;
+  const T* from_;
   int k_bytes_, left_;
 };
 
 // ---- the tile --------------------------------------------------------------------------------------------------------
-// What a warp reads of an operand's slice, WarpExtent lines from `first` on, 16 lines and 16 k by one ldmatrix. The order of its four
-// matrices is that of the fragment's registers: of A, the lower lines come first, then the higher k; of B, the higher k, then the lines.
-template <int Extent, int WarpExtent, bool along_k, bool is_a> class MmaFragments {
+// What a warp reads of an operand's slice, WarpExtent lines from `first` on, 16 lines and 32 bytes of k by one ldmatrix. The order of its
+// four matrices is that of the fragment's registers: of A, the lower lines come first, then the higher k; of B, the higher k, then the
+// lines.
+template <class T, int Extent, int WarpExtent, bool along_k, bool is_a> class MmaFragments {
  public:
   static constexpr int count = WarpExtent / 16;
 
@@ -105,17 +114,17 @@ template <int Extent, int WarpExtent, bool along_k, bool is_a> class MmaFragment
     const int row = is_a == along_k ? lane % 16 : lane % 8 + lane / 16 * 8, chunk = is_a == along_k ? lane / 16 : lane / 8 % 2;
     PASTICHE_UNROLL
     for (int i = 0; i < addresses; ++i) {
-      at_[i] = slice + (along_k ? MmaSlice<Extent, true>::at(first + row, chunk + 2 * i)
-                                : MmaSlice<Extent, false>::at(row, first / chunk_elements + chunk + 2 * i));
+      at_[i] = slice + (along_k ? MmaSlice<T, Extent, true>::at(first + row, chunk + 2 * i)
+                                : MmaSlice<T, Extent, false>::at(row, first / chunk_elements<T> + chunk + 2 * i));
     }
   }
 
-  // Of the slice in the stage, its k from 16 half on.
+  // Of the slice in the stage, one half of its k.
   __device__ void load(std::uint32_t (&to)[count][4], int stage, int half) const {
     PASTICHE_UNROLL
     for (int i = 0; i < count; ++i) {
-      if constexpr (along_k) load_matrices(to[i], at_[half] + (stage + i * 16 * mma_depth * 2));
-      else load_matrices_transposed(to[i], at_[i] + (stage + half * 16 * Extent * 2));
+      if constexpr (along_k) load_matrices(to[i], at_[half] + (stage + i * 16 * slice_bytes));
+      else load_matrices_transposed(to[i], at_[i] + (stage + half * 16 * MmaSlice<T, Extent, false>::line_bytes));
     }
   }
 
@@ -124,20 +133,50 @@ template <int Extent, int WarpExtent, bool along_k, bool is_a> class MmaFragment
   SharedAddress at_[addresses];
 };
 
-// Four warps, each WarpM x WarpN results.
-template <int M, int N, int WarpM, int WarpN, int Blocks> class MmaTile {
+// Of f32 across its lines each lane reads its own words, a warp those of eight lines at four k at a time.
+template <int Extent, int WarpExtent, bool is_a> class MmaFragments<float, Extent, WarpExtent, false, is_a> {
  public:
+  static constexpr int count = WarpExtent / 16;
+
+  __device__ MmaFragments(SharedAddress slice, int first) {
+    const int lane = static_cast<int>(threadIdx.x) % warp_size, line = first + lane / 4;
+    PASTICHE_UNROLL
+    for (int i = 0; i < addresses; ++i) at_[i] = slice + Slice::at(lane % 4, line / 4 + 2 * i) + line % 4 * 4;
+  }
+
+  __device__ void load(std::uint32_t (&to)[count][4], int stage, int half) const {
+    PASTICHE_UNROLL
+    for (int eight = 0; eight < WarpExtent / 8; ++eight) {
+      PASTICHE_UNROLL
+      for (int higher = 0; higher < 2; ++higher) {
+        const int k = half * 8 + higher * 4;
+        const int place = is_a ? eight % 2 + higher * 2 : eight % 2 * 2 + higher;
+        to[eight / 2][place] = load_word(at_[eight % addresses] + (stage + k * Slice::line_bytes + eight / addresses * 2 * addresses * chunk_bytes));
+      }
+    }
+  }
+
+ private:
+  using Slice = MmaSlice<float, Extent, false>;
+  static constexpr int addresses = 4;  // others are a constant further
+  SharedAddress at_[addresses];
+};
+
+// Four warps, each WarpM x WarpN results. T: BFloat16, or float for TF32.
+template <class T, int M, int N, int WarpM, int WarpN, int Blocks> class MmaTile {
+ public:
+  using Element = T;
   static constexpr int m = M, n = N, threads = mma_threads;
   static constexpr int blocks = Blocks;  // that fit a multiprocessor
-  static constexpr int stage_bytes = (M + N) * mma_depth * 2, shared_bytes = mma_stages * stage_bytes;
+  static constexpr int stage_bytes = (M + N) * slice_bytes, shared_bytes = mma_stages * stage_bytes;
   static_assert(M / WarpM * (N / WarpN) * warp_size == threads);
 
   // Adds up `slices` slices.
   template <class A, class B> __device__ void sum(A& a, B& b, int slices) {
     const SharedAddress all = shared_address(dynamic_shared<char>());
     const SharedAddress to_a = all + A::Slice::first(), to_b = all + A::Slice::bytes + B::Slice::first();
-    const MmaFragments<M, WarpM, A::along_k, true> from_a(all, warp_m());
-    const MmaFragments<N, WarpN, B::along_k, false> from_b(all + A::Slice::bytes, warp_n());
+    const MmaFragments<T, M, WarpM, A::along_k, true> from_a(all, warp_m());
+    const MmaFragments<T, N, WarpN, B::along_k, false> from_b(all + A::Slice::bytes, warp_n());
     std::uint32_t left[2][WarpM / 16][4], right[2][WarpN / 16][4];
     PASTICHE_UNROLL
     for (int stage = 0; stage < mma_stages - 1; ++stage) {
@@ -282,14 +321,18 @@ template <int M, int N, int WarpM, int WarpN, int Blocks> class MmaTile {
     PASTICHE_UNROLL
     for (int i = 0; i < WarpM / 16; ++i) {
       PASTICHE_UNROLL
-      for (int j = 0; j < WarpN / 8; ++j) mma_bf16(sums_[i][j], left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
+      for (int j = 0; j < WarpN / 8; ++j) {
+        const std::uint32_t b0 = right[j / 2][j % 2 * 2], b1 = right[j / 2][j % 2 * 2 + 1];
+        if constexpr (std::is_same_v<T, float>) mma_tf32(sums_[i][j], left[i], b0, b1);
+        else mma_bf16(sums_[i][j], left[i], b0, b1);
+      }
     }
   }
 
   float sums_[WarpM / 16][WarpN / 8][4] = {};
 };
 
-using LargeMmaTile = MmaTile<128, 128, 64, 64, 2>;
-using SmallMmaTile = MmaTile<64, 64, 32, 32, 4>;
+template <class T> using LargeMmaTile = MmaTile<T, 128, 128, 64, 64, 2>;
+template <class T> using SmallMmaTile = MmaTile<T, 64, 64, 32, 32, 4>;
 
 }  // namespace pastiche::PASTICHE_TARGET

@@ -136,7 +136,8 @@ std::unique_ptr<Backend> make_tested_backend(const std::string& name) {
 
 KernelChoice kernels_of(const std::string& name) {
   const std::size_t space = name.find(' ');
-  return parse_kernels(space == name.npos ? "" : std::string_view(name).substr(space + 1));
+  const std::string chosen = space == name.npos ? "" : name.substr(space + 1);
+  return chosen == "tf32" ? KernelChoice{.tf32 = true} : parse_kernels(chosen);
 }
 
 std::function<Outputs(const OpRun&)> unary(Var (*op)(const Var&)) {

@@ -79,7 +79,7 @@ Tensor make_random(Backend&, const Shape&, DType, Fill, std::uint64_t key);
 std::vector<double> host_values(const Tensor&);
 Tensor state_at(Backend&, std::int64_t step);  // a StepState
 
-// A device, or one with a choice of its kernels: "simt conv2d=0,gemm=0".
+// A device, or one with a choice of its kernels: "simt conv2d=0,gemm=0", "simt tf32".
 std::unique_ptr<Backend> make_tested_backend(const std::string& name);
 KernelChoice kernels_of(const std::string& name);
 

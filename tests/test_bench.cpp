@@ -214,34 +214,43 @@ TEST_F(BenchProgram, DryRunListsTheRowsOfAGpu) {
 
 // The rows that `bench layers` measures, each with all bounds, of which the largest is named.
 TEST_F(BenchProgram, ModelBoundsEveryLaunchOfDcgan) {
-  const Finished f = run("bench model --gpu a100 --model dcgan --precision f32,bf16 --json a.json");
-  ASSERT_EQ(f.code, 0) << f.err;
-  for (const std::string size : {"28", "64", "128"}) {
-    EXPECT_NE(f.out.find("dcgan-" + size + " batch 64, bf16, A100"), std::string::npos) << size;
-  }
-  std::set<std::string> names, measured;
-  int multiplying = 0;
-  const json all = json::parse(text_of(folder_ / "a.json"));
-  for (const json& row : all.at("rows")) {
-    const std::string name = row.at("name"), kernel = row.at("kernel"), limit = row.at("limit");
-    names.insert(name);
-    EXPECT_EQ(row.at("what"), "modelled, not measured");
-    const std::map<std::string, double> seconds{{kernel.find("_mma_") != kernel.npos ? "tensor" : "FMA", row.at("multiply_seconds")},
-                                                {"issue", row.at("issue_seconds")}, {"shared", row.at("shared_seconds")},
-                                                {"L2", row.at("l2_seconds")}, {"DRAM", row.at("dram_seconds")}};
-    for (const auto& [resource, s] : seconds) EXPECT_LE(s, seconds.at(limit)) << name << " " << resource;
-    EXPECT_GT(seconds.at("DRAM"), 0) << name;
-    const double flop = row.at("flop"), peak = kernel.find("_mma_") != kernel.npos ? 312e12 : 19.5e12;
-    if (flop > 0) {
-      ++multiplying;
-      EXPECT_GE(row.at("multiply_seconds").get<double>(), 0.99 * flop / peak) << name << " does all that it has to";
+  const std::map<std::string, double> tensor_peak{{"bf16", 312e12}, {"tf32", 156e12}};
+  for (const std::string precisions : {"f32,bf16", "tf32"}) {
+    const Finished f = run("bench model --gpu a100 --model dcgan --json a.json --precision " + precisions);
+    ASSERT_EQ(f.code, 0) << f.err;
+    for (const std::string size : {"28", "64", "128"}) {
+      EXPECT_NE(f.out.find("dcgan-" + size + " batch 64, " + precisions.substr(precisions.find(',') + 1) + ", A100"), std::string::npos) << size;
     }
+    std::set<std::string> names, measured;
+    std::map<std::string, int> on_tensor_cores;
+    int multiplying = 0;
+    const json all = json::parse(text_of(folder_ / "a.json"));
+    for (const json& row : all.at("rows")) {
+      const std::string name = row.at("name"), kernel = row.at("kernel"), limit = row.at("limit");
+      const std::string precision = name.substr(name.rfind('/') + 1);
+      names.insert(name);
+      EXPECT_EQ(row.at("what"), "modelled, not measured");
+      const bool mma = kernel.find("_mma_") != kernel.npos;
+      const std::map<std::string, double> seconds{{mma ? "tensor" : "FMA", row.at("multiply_seconds")}, {"issue", row.at("issue_seconds")},
+                                                  {"shared", row.at("shared_seconds")}, {"L2", row.at("l2_seconds")},
+                                                  {"DRAM", row.at("dram_seconds")}};
+      for (const auto& [resource, s] : seconds) EXPECT_LE(s, seconds.at(limit)) << name << " " << resource;
+      EXPECT_GT(seconds.at("DRAM"), 0) << name;
+      const double flop = row.at("flop"), peak = mma ? tensor_peak.at(precision) : 19.5e12;
+      if (flop > 0) {
+        ++multiplying;
+        on_tensor_cores[precision] += mma;
+        EXPECT_GE(row.at("multiply_seconds").get<double>(), 0.99 * flop / peak) << name << " does all that it has to";
+      }
+    }
+    EXPECT_GT(multiplying, precisions == "tf32" ? 50 : 100);
+    EXPECT_EQ(on_tensor_cores["f32"], 0);
+    EXPECT_GT(on_tensor_cores[precisions == "tf32" ? "tf32" : "bf16"], 20);
+    for (const std::string& line : lines_of(run("bench layers --device simt --batch 64 --model dcgan --dry-run --precision " + precisions).out)) {
+      measured.insert(line.substr(0, line.find("/simt/")));
+    }
+    EXPECT_EQ(names, measured);
   }
-  EXPECT_GT(multiplying, 100);
-  for (const std::string& line : lines_of(run("bench layers --device cpu --batch 64 --model dcgan --precision f32,bf16 --dry-run").out)) {
-    measured.insert(line.substr(0, line.find("/cpu/")));
-  }
-  EXPECT_EQ(names, measured);
 }
 
 TEST_F(BenchProgram, ModelSaysOnEveryLineThatNothingWasMeasured) {
@@ -323,6 +332,19 @@ TEST_F(BenchProgram, MeasuresARung) {
     const Finished refused = run(step + wrong);
     EXPECT_EQ(refused.code, 2) << wrong << refused.err;
     EXPECT_NE(refused.err.find("--kernel"), std::string::npos) << refused.err;
+  }
+}
+
+TEST_F(BenchProgram, MeasuresInTf32) {
+  const std::string step = "bench step --model dcgan --size 12 --ngf 2 --ndf 2 --batch 2 --min-time 0 --repetitions 1 ";
+  const Finished f = run(step + "--device simt --precision tf32");
+  ASSERT_EQ(f.code, 0) << f.err;
+  for (const char* words : {"### dcgan-12 batch 2, tf32, simt", "sm_80, TF32"}) EXPECT_NE(f.out.find(words), std::string::npos) << f.out;
+  EXPECT_NE(run(step + "--device simt --precision tf32 --profile").out.find(", TF32: "), std::string::npos);
+  for (const char* wrong : {"--device simt --precision tf32,bf16", "--device cpu --precision tf32"}) {
+    const Finished refused = run(step + wrong);
+    EXPECT_EQ(refused.code, 2) << wrong << refused.err;
+    EXPECT_NE(refused.err.find("tf32"), std::string::npos) << refused.err;
   }
 }
 

@@ -112,6 +112,7 @@ TEST_F(Cli, TrainsOnARung) {
   expect_error("train --kernel conv2d=7 --device simt --data " + emoji + small, 2, "5 tensor core");
   expect_error("train --kernel gemm=1 --kernel gemm=2 --device simt --data " + emoji + small, 2, "gemm=RUNG");
   expect_error("train --kernel gemm=1 --device cpu --data " + emoji + small, 2, "cuda, simt or ptx");
+  expect_error("train --precision tf32 --device cpu --data " + emoji + small, 2, "cuda, simt or ptx");
   const std::string rungs = " --kernel conv2d=1 --kernel gemm=2 ";
   ASSERT_EQ(run("train --steps 2 --device simt" + rungs + "--data " + emoji + small).code, 0);
   const fs::path config = only_run() / "config.toml";

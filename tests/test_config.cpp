@@ -236,6 +236,19 @@ TEST(Config, ValidateKnowsWhatRungsCompute) {
             "--kernel gemm=3 (vector loads) does not compute bf16; what does: 4 double buffer, 5 tensor core");
 }
 
+TEST(Config, Tf32IsF32OnOtherKernels) {
+  TrainConfig config;
+  config.precision = "tf32";
+  config.kernel = "conv2d=5,gemm=0";
+  validate(config);
+  EXPECT_EQ(activation_dtype(config), DType::f32);
+  EXPECT_TRUE(kernel_choice(config).tf32);
+  EXPECT_EQ(kernel_choice(config).str(), config.kernel);
+  config.precision = "bf16";
+  EXPECT_EQ(activation_dtype(config), DType::bf16);
+  EXPECT_FALSE(kernel_choice(config).tf32);
+}
+
 TEST(Config, ValidateGivesALimitWhereThereIsNone) {
   TrainConfig config;
   validate(config);

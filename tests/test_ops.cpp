@@ -12,6 +12,7 @@
 #include "backends/traced.h"
 #include "op_cases.h"
 #include "pastiche/rungs.h"
+#include "simt/engine.h"
 
 namespace pastiche {
 namespace {
@@ -29,6 +30,7 @@ Backend& backend(const std::string& name) {
 
 constexpr double bf16_bound = 1e-2;
 constexpr double exact_op_real_bound = 2e-6;  // of sums of reals in another order
+constexpr double tf32_bound = 1.0 / 512;      // of sums of products, when both factors are cut after 10 bits
 
 // What a row is run on: inputs that can be differentiated by are leaves of the tape.
 struct Execution {
@@ -139,8 +141,8 @@ std::string difference(const std::vector<Var>& got, const std::vector<Var>& expe
 }
 
 // Calls check(row) for each row of the op; what it returns, or throws, is a failure of that row.
-template <class F> void each_row(const std::string& op, F check) {
-  for (const OpCase& row : op_cases()) {
+template <class F> void each_row(const std::vector<OpCase>& rows, const std::string& op, F check) {
+  for (const OpCase& row : rows) {
     if (row.op != op) continue;
     std::string text;
     try {
@@ -169,8 +171,9 @@ class DeviceTable : public testing::TestWithParam<std::tuple<std::string, std::s
 
   // Compares what compute(execution) gives on the device with what it gives on the reference, for every dtype and fill of each
   // row. `rounding` is how many times the bound of the row is allowed where results are not exact in f32.
-  template <class Compute> void compare_with_reference(double rounding, Compute compute) {
-    each_row(op(), [&](const OpCase& row) -> std::string {
+  template <class Compute>
+  void compare_with_reference(const std::vector<OpCase>& rows, double rounding, Compute compute) {
+    each_row(rows, op(), [&](const OpCase& row) -> std::string {
       const auto compare = [&](DType dtype, Fill fill, const Tolerance& tolerance) -> std::string {
         const auto on = [&](const std::string& name, Fill values) {
           Execution e(backend(name), row, dtype, values);
@@ -181,12 +184,13 @@ class DeviceTable : public testing::TestWithParam<std::tuple<std::string, std::s
         if (text.empty()) return "";
         return fmt::format("{}, {}: {}", dtype_name(dtype), fill == Fill::reals ? "reals" : "integers", text);
       };
+      const KernelChoice kernels = kernels_of(device());
       for (const DType dtype : {DType::f32, DType::bf16}) {
-        if (dtype == DType::bf16 && (!row.bf16 || !rungs[kernels_of(device()).conv2d.value_or(top_rung)].bf16)) continue;
+        if (dtype == DType::bf16 && (!row.bf16 || kernels.tf32 || !rungs[kernels.conv2d.value_or(top_rung)].bf16)) continue;
         std::string text;
         if (row.exact(dtype)) text = compare(dtype, Fill::integers, {});
         if (!text.empty()) return text;
-        const double f32_bound = rounding * (row.bound > 0 ? row.bound : exact_op_real_bound);
+        const double f32_bound = rounding * (kernels.tf32 ? tf32_bound : row.bound > 0 ? row.bound : exact_op_real_bound);
         text = compare(dtype, Fill::reals, {.bound = dtype == DType::f32 ? f32_bound : bf16_bound, .floor = row.floor});
         if (!text.empty()) return text;
       }
@@ -196,25 +200,70 @@ class DeviceTable : public testing::TestWithParam<std::tuple<std::string, std::s
 };
 
 TEST_P(DeviceTable, MatchesReference) {
-  compare_with_reference(1, [](Execution& e) { return e.forward(); });
+  compare_with_reference(op_cases(), 1, [](Execution& e) { return e.forward(); });
 }
 
 // The gradient of an op is a few kernels, each of which rounds.
 TEST_P(DeviceTable, GradientsMatchReference) {
-  compare_with_reference(3, [](Execution& e) {
+  compare_with_reference(op_cases(), 3, [](Execution& e) {
     return e.row.differentiable ? e.gradients(CreateGraph::no) : std::vector<Var>();
   });
 }
 
 TEST_P(DeviceTable, SecondGradientsMatchReference) {
-  each_row(op(), [this](const OpCase& row) -> std::string {
+  each_row(op_cases(), op(), [this](const OpCase& row) -> std::string {
     if (!row.twice) return "";
     const auto on = [&](const std::string& name, Fill fill) {
       return Execution(backend(name), row, DType::f32, fill).second_gradients();
     };
     return difference(on(device(), Fill::reals), on("reference", Fill::reals), on("reference", Fill::magnitudes),
-                      {.bound = 1e-5, .floor = row.floor});
+                      {.bound = kernels_of(device()).tf32 ? 3 * tf32_bound : 1e-5, .floor = row.floor});
   });
+}
+
+// Rows of 9 large tiles, or of 196 for a GPU: where there are fewer than multiprocessors, as in the table, tiles are small.
+std::vector<OpCase> large_rows(bool gpu) {
+  const std::int64_t tiles = gpu ? 14 : 3, side = 128 * tiles;
+  std::vector<OpCase> rows;
+  for (const Transpose a : {Transpose::no, Transpose::yes}) {
+    for (const Transpose b : {Transpose::no, Transpose::yes}) {
+      const auto shape = [](std::int64_t r, std::int64_t c, Transpose t) { return t == Transpose::yes ? Shape{c, r} : Shape{r, c}; };
+      rows.push_back({.op = "gemm", .inputs = {{shape(side, 40, a)}, {shape(40, side, b)}},
+                      .run = [=](const OpRun& r) { return gemm(r[0], r[1], {.a = a, .b = b}); }, .differentiable = false});
+    }
+  }
+  const std::int64_t pixels = side * tiles;
+  rows.push_back({.op = "conv2d", .inputs = {{{1, pixels / 16, 16, 72}}, {{72, 1, 1, 72}, Values::any, Role::parameter}},
+                  .run = [](const OpRun& r) { return conv2d(r[0], r[1], {}); }});
+  return rows;
+}
+
+class LargeTiles : public DeviceTable {};
+
+TEST_P(LargeTiles, MatchReference) {
+  std::set<std::string> kernels;
+  simt_runtime::watch_launches([&](const simt_runtime::LaunchSeen& launch) {
+    kernels.insert(launch.kernel);
+    return true;
+  });
+  const std::vector<OpCase> rows = large_rows(device().starts_with("cuda"));
+  compare_with_reference(rows, 1, [](Execution& e) { return e.forward(); });
+  compare_with_reference(rows, 3, [](Execution& e) { return e.row.differentiable ? e.gradients(CreateGraph::no) : std::vector<Var>(); });
+  simt_runtime::watch_launches({});
+  const auto took = [&](const std::string& name) {
+    return std::count_if(kernels.begin(), kernels.end(), [&](const std::string& kernel) { return kernel.starts_with(name); });
+  };
+  if (!device().starts_with("simt")) return;  // only there launches are seen
+  const bool tf32 = kernels_of(device()).tf32;
+  if (op() == "gemm") {
+    EXPECT_EQ(took("gemm_mma_kernel<MmaTile<BFloat16, 128"), tf32 ? 0 : 4);
+    EXPECT_EQ(took("gemm_mma_kernel<MmaTile<float, 128"), tf32 ? 4 : 0);
+    EXPECT_EQ(took("gemm_kernel<float, Tile<128"), tf32 ? 0 : 4);
+  } else {
+    EXPECT_EQ(took("conv_mma_kernel<MmaTile<BFloat16, 128"), tf32 ? 0 : 1);
+    EXPECT_EQ(took("conv_mma_kernel<MmaTile<float, 128"), tf32 ? 1 : 0);
+    EXPECT_EQ(took("conv_gather_kernel<float, Tile<128"), tf32 ? 0 : 1);
+  }
 }
 
 using Results = std::vector<std::vector<double>>;
@@ -268,7 +317,7 @@ std::string check_derivatives(Execution& e, const std::vector<Var>& analytic, co
 class ReferenceTable : public testing::TestWithParam<std::string> {};
 
 TEST_P(ReferenceTable, GradientsMatchCentralDifferences) {
-  each_row(GetParam(), [](const OpCase& row) -> std::string {
+  each_row(op_cases(), GetParam(), [](const OpCase& row) -> std::string {
     if (!row.differentiable) return "";
     Execution e(backend("reference"), row, DType::f64, Fill::reals);
     const std::vector<Var> analytic = e.gradients(CreateGraph::no);
@@ -279,7 +328,7 @@ TEST_P(ReferenceTable, GradientsMatchCentralDifferences) {
 }
 
 TEST_P(ReferenceTable, SecondGradientsMatchCentralDifferences) {
-  each_row(GetParam(), [](const OpCase& row) -> std::string {
+  each_row(op_cases(), GetParam(), [](const OpCase& row) -> std::string {
     if (!row.twice) return "";
     Execution e(backend("reference"), row, DType::f64, Fill::reals);
     const std::vector<Var> analytic = e.second_gradients();
@@ -311,9 +360,27 @@ const auto on_rungs = [](const std::string& device) {
 };
 const auto rung_of = [](const auto& info) { return fmt::format("{}_{}", std::get<1>(info.param), std::get<0>(info.param).back()); };
 INSTANTIATE_TEST_SUITE_P(SimtRungs, DeviceTable, on_rungs("simt"), rung_of);
+
+// What multiplies, in TF32: exact on integers, which it holds.
+const auto in_tf32 = [](const char* device) {
+  return testing::Combine(testing::Values(device), testing::Values("conv2d", "conv2d_batch_stats", "conv2d_bias_act", "conv_transpose2d",
+                                                                   "gemm", "linear"));
+};
+INSTANTIATE_TEST_SUITE_P(SimtTf32, DeviceTable, in_tf32("simt tf32"), op_of);
+
+const auto with_large_tiles = [](const std::string& device) {
+  return testing::Combine(testing::Values(device, device + " tf32"), testing::Values("conv2d", "gemm"));
+};
+const auto in_words = [](const auto& info) {
+  return std::get<1>(info.param) + (kernels_of(std::get<0>(info.param)).tf32 ? "_tf32" : "");
+};
+INSTANTIATE_TEST_SUITE_P(Simt, LargeTiles, with_large_tiles("simt"), in_words);
 #ifdef PASTICHE_CUDA
 INSTANTIATE_TEST_SUITE_P(CudaRungs, DeviceTable, on_rungs("cuda"), rung_of);
 INSTANTIATE_TEST_SUITE_P(PtxRungs, DeviceTable, on_rungs("ptx"), rung_of);
+INSTANTIATE_TEST_SUITE_P(CudaTf32, DeviceTable, in_tf32("cuda tf32"), op_of);
+INSTANTIATE_TEST_SUITE_P(PtxTf32, DeviceTable, in_tf32("ptx tf32"), op_of);
+INSTANTIATE_TEST_SUITE_P(Cuda, LargeTiles, with_large_tiles("cuda"), in_words);
 INSTANTIATE_TEST_SUITE_P(Cuda, DeviceTable, devices("cuda"), op_of);
 INSTANTIATE_TEST_SUITE_P(Ptx, DeviceTable, devices("ptx"), op_of);
 #endif

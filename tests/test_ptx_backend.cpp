@@ -13,6 +13,8 @@ TEST_F(PtxTraining, LossesAreThoseOfTheCpu) { expect_losses_of_the_cpu("ptx", ti
 
 TEST_F(PtxTraining, LossesInBf16AreThoseOfTheCpu) { expect_bf16_losses_of_the_cpu("ptx"); }
 
+TEST_F(PtxTraining, LossesInTf32AreNearTheCpus) { expect_tf32_losses_near_the_cpus("ptx"); }
+
 TEST_F(PtxTraining, TranslationsHaveTheLossesOfTheCpu) {
   for (const char* model : {"pix2pix", "cut"}) expect_losses_of_the_cpu("ptx", tiny_translation(model));
 }

@@ -103,6 +103,11 @@ TEST(PtxCoverage, EveryKernelOfOurs) {
       }
     }
   }
+  for (const auto& rows : {op_cases(), further_rows()}) {
+    for (const OpCase& row : rows) {
+      if (row.op == "gemm" || row.op.starts_with("conv2d")) run_row("ptx tf32", row, DType::f32, Fill::reals);
+    }
+  }
   simt_runtime::machine().major = 7;  // without tensor cores, bf16 goes the way of f32
   for (const OpCase& row : further_rows()) {
     if (row.op == "gemm" || row.op == "conv2d") compare(row, DType::bf16, 0), compare(row, DType::bf16, 5);

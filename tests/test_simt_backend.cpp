@@ -1,6 +1,7 @@
 // The CUDA backend as a whole, on src/simt: recorded steps, memory that runs out, absent devices, whole trainings.
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <map>
 #include <numeric>
@@ -73,6 +74,68 @@ TEST(SimtBackend, TensorCoresWhereTheGpuHasThem) {
   const auto [values, kernels] = run(8);
   EXPECT_EQ(values, old_values);
   EXPECT_EQ(kernels, old_kernels + 1);
+}
+
+// With --precision tf32: activations are cut after 10 bits, weights of convolutions go to the nearest; what does not run on tensor cores
+// rounds nothing. The reference computes the same of factors rounded beforehand, and of none that were rounded otherwise.
+TEST(SimtBackend, WhatTf32Rounds) {
+  enum Rounding { none, cut, nearest };
+  struct Case {
+    Shape left, right;
+    std::function<Var(const Var&, const Var&)> op;
+    Rounding of_left, of_right;
+  };
+  const Conv conv{.pad = 1};
+  const Case cases[] = {
+      {{40, 72}, {24, 72}, linear, cut, cut},
+      {{40, 72}, {72, 24}, [](const Var& a, const Var& b) { return gemm(a, b); }, cut, cut},
+      {{72, 40}, {72, 24}, [](const Var& a, const Var& b) { return gemm(a, b, {.a = Transpose::yes}); }, cut, cut},
+      {{40, 70}, {24, 70}, linear, none, none},
+      {{2, 6, 5, 16}, {24, 3, 3, 16}, [&](const Var& x, const Var& w) { return conv2d(x, w, conv); }, cut, nearest},
+      {{2, 6, 5, 24}, {24, 3, 3, 16}, [&](const Var& dy, const Var& w) { return conv2d_dgrad(dy, w, conv, {2, 6, 5, 16}); }, cut, nearest},
+      {{2, 6, 5, 16}, {2, 6, 5, 24}, [&](const Var& x, const Var& dy) { return conv2d_wgrad(x, dy, conv, {24, 3, 3, 16}); }, cut, cut}};
+  const Recording off(nullptr);
+  const auto simt = make_backend("simt", 0, {.tf32 = true}), reference = make_backend("reference");
+  const auto real = [](Backend& on, const Shape& shape, std::uint64_t key, Rounding how) {
+    const std::vector<double> values = host_values(make_random(on, shape, DType::f32, Fill::reals, key));
+    std::vector<float> rounded(values.begin(), values.end());
+    for (float& v : rounded) {
+      const auto bits = std::bit_cast<std::uint32_t>(v);
+      if (how != none) v = std::bit_cast<float>((bits + (how == nearest ? 0x1000u : 0u)) & ~0x1fffu);
+    }
+    return Var(Tensor::from_host(on, shape, rounded.data()));
+  };
+  for (const Case& c : cases) {
+    const auto result = [&](Backend& on, Rounding of_left, Rounding of_right) {
+      return host_values(c.op(real(on, c.left, 1, of_left), real(on, c.right, 2, of_right)).value());
+    };
+    const std::vector<double> got = result(*simt, none, none);
+    for (const Rounding of_left : {none, cut, nearest}) {
+      for (const Rounding of_right : {none, cut, nearest}) {
+        const std::vector<double> expected = result(*reference, of_left, of_right);
+        double error = 0, size = 0;
+        for (std::size_t i = 0; i < got.size(); ++i) {
+          error += (got[i] - expected[i]) * (got[i] - expected[i]);
+          size += expected[i] * expected[i];
+        }
+        EXPECT_EQ(std::sqrt(error / size) < 2e-6, of_left == c.of_left && of_right == c.of_right)
+            << &c - cases << " " << of_left << of_right << " " << std::sqrt(error / size);
+      }
+    }
+  }
+}
+
+TEST(SimtBackend, Tf32IsRefusedWhereThereAreNoTensorCores) {
+  const MachineScope scope;
+  EXPECT_EQ(make_backend("simt", 0, {.tf32 = true})->fingerprint(), "simt simulated GPU, sm_80, TF32");
+  for (const char* device : {"cpu", "reference"}) {
+    EXPECT_EQ(message_of(ExitCode::usage, [&] { make_backend(device, 0, {.tf32 = true}); }),
+              std::string("--precision tf32 is for the CUDA kernels (--device cuda, simt or ptx), and this is ") + device + "; use f32");
+  }
+  simt_runtime::machine().major = 7;
+  simt_runtime::machine().minor = 5;
+  EXPECT_EQ(message_of(ExitCode::usage, [] { make_backend("simt", 0, {.tf32 = true}); }),
+            "--precision tf32 needs sm_80 or later, and this is sm_75; use f32");
 }
 
 // Every sum is in ascending order, whichever tile it is in. Where a large tile would be half empty, it is a small one.
@@ -389,6 +452,8 @@ using SimtTraining = TinyTraining;
 TEST_F(SimtTraining, LossesAreThoseOfTheCpu) { expect_losses_of_the_cpu("simt", tiny()); }
 
 TEST_F(SimtTraining, LossesInBf16AreThoseOfTheCpu) { expect_bf16_losses_of_the_cpu("simt"); }
+
+TEST_F(SimtTraining, LossesInTf32AreNearTheCpus) { expect_tf32_losses_near_the_cpus("simt"); }
 
 TEST_F(SimtTraining, LossesAreThoseOfEveryRung) {
   const std::vector<StepStats> highest = run("simt", tiny());

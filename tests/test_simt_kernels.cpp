@@ -100,6 +100,7 @@ void train_checked(Backend& backend, DType dtype, std::int64_t width, int steps)
 TEST(SimtTraffic, ATrainingHasNothingToReport) {
   clear_reports();
   for (const DType dtype : {DType::f32, DType::bf16}) train_checked(*checked_backend(), dtype, 8, 3);  // eager, recorded, replayed
+  train_checked(*checked_backend({.tf32 = true}), DType::f32, 8, 3);
   EXPECT_EQ(report_count(), 0) << all_reports();
 }
 
@@ -158,12 +159,12 @@ bool excused(const std::string& kernel) {
 // file, of which tools/kernel_resources makes its table.
 TEST(SimtTraffic, MeetsTheGates) {
   clear_counters();
-  const auto backend = checked_backend();
-  for (const DType dtype : {DType::f32, DType::bf16}) {
-    train_checked(*backend, dtype, 32, 1);
-    run_the_rest(*backend, dtype);
+  const auto backend = checked_backend(), tf32 = checked_backend({.tf32 = true});
+  for (const auto& [on, dtype] : {std::pair(&*backend, DType::f32), std::pair(&*backend, DType::bf16), std::pair(&*tf32, DType::f32)}) {
+    train_checked(*on, dtype, 32, 1);
+    run_the_rest(*on, dtype);
+    finish(*on);
   }
-  finish(*backend);
   std::ofstream file(PASTICHE_COUNTERS);
   file << "kernel\tglobal requests\tsectors\tleast\tshared requests\twavefronts\tleast\n";
   const auto ratio = [](std::int64_t n, std::int64_t least) { return static_cast<double>(n) / static_cast<double>(std::max<std::int64_t>(1, least)); };
@@ -191,8 +192,10 @@ TEST(SimtTraffic, MeetsTheGates) {
 // Shapes that fill no tile, and some that fill one and a bit.
 TEST(SimtLadder, NothingToReport) {
   const Recording off(nullptr);
-  for (int rung = 0; rung < top_rung; ++rung) {
-    const auto backend = checked_backend({.conv2d = rung, .gemm = rung});
+  std::vector<KernelChoice> choices{{.tf32 = true}};
+  for (int rung = 0; rung < top_rung; ++rung) choices.push_back({.conv2d = rung, .gemm = rung});
+  for (const KernelChoice& kernels : choices) {
+    const auto backend = checked_backend(kernels);
     int rows = 0;
     for (const OpCase& row : op_cases()) {
       if ((row.op != "conv2d" && row.op != "gemm" && row.op != "linear") || row.inputs[0].shape.elements() > 3000) continue;
@@ -201,7 +204,7 @@ TEST(SimtLadder, NothingToReport) {
       clear_reports();
       row.run({*backend, DType::f32, inputs});
       finish(*backend);
-      EXPECT_EQ(report_count(), 0) << row.name() << " on rung " << rung << ": " << all_reports();
+      EXPECT_EQ(report_count(), 0) << row.name() << " with " << (kernels.tf32 ? "TF32" : kernels.str()) << ": " << all_reports();
       ++rows;
     }
     EXPECT_GT(rows, 100);

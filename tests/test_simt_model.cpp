@@ -91,15 +91,15 @@ TEST_F(SimtModel, CountsWhatKernelsDo) {
     Gpu gpu = gpus[0];
     gpu.multiprocessors = multiprocessors;
     for (const Product& product : products()) {
-      for (const DType dtype : {DType::f32, DType::bf16}) {
+      for (const Precision& precision : {Precision{"f32"}, Precision{"bf16"}, Precision{"tf32"}}) {
         Recorder recorder;
-        product(recorder, dtype);
+        product(recorder, precision.dtype());
         const Launch& launch = recorder.launches.front();
-        const ModelledRow expected = modelled(gpu, launch);
+        const ModelledRow expected = modelled(gpu, launch, precision.tf32());
         kernels.insert(expected.kernel);
 
         machine().multiprocessors = multiprocessors;
-        const auto backend = simt_checked::make_cuda_backend({});
+        const auto backend = simt_checked::make_cuda_backend({.tf32 = precision.tf32()});
         const Program program(*backend, recorder, recorder.launches);
         clear_counters();
         program.run();
@@ -124,7 +124,7 @@ TEST_F(SimtModel, CountsWhatKernelsDo) {
       }
     }
   }
-  EXPECT_GE(kernels.size(), 28u);
+  EXPECT_GE(kernels.size(), 32u);
 }
 
 }  // namespace

@@ -104,6 +104,24 @@ class TinyTraining : public testing::Test {
     EXPECT_GT(std::abs(here[0].loss_g - run("cpu", config)[0].loss_g), allowed);
   }
 
+  // Six steps with factors of 10 bits stay as near to those in f32.
+  void expect_tf32_losses_near_the_cpus(const std::string& device) {
+    constexpr double allowed = 1.0 / 1024;
+    TrainConfig config = tiny();
+    config.nz = 64;
+    config.precision = "tf32";
+    std::vector<StepStats> here;
+    const std::set<std::string> kernels = kernels_of([&] { here = run(device, config); });
+    for (const char* kernel : {"conv_mma_kernel", "gemm_mma_kernel", "conv_wgrad_mma_kernel"}) EXPECT_TRUE(kernels.contains(kernel)) << kernel;
+    config.precision = "f32";
+    const std::vector<StepStats> cpu = run("cpu", config);
+    ASSERT_EQ(here.size(), static_cast<std::size_t>(config.steps));
+    for (std::size_t i = 0; i < here.size(); ++i) {
+      EXPECT_NEAR(here[i].loss_g, cpu[i].loss_g, allowed) << i;
+      EXPECT_NEAR(here[i].loss_d, cpu[i].loss_d, allowed) << i;
+    }
+  }
+
  private:
   const std::filesystem::path folder_ = std::filesystem::temp_directory_path() / fmt::format("pastiche-tiny-{}", getpid());
 };

@@ -6,6 +6,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "pastiche/ladder.h"
+
 namespace pastiche {
 
 // In pixels. As text "64" or, width first, "64x48"; height = width = 0 is "auto".
@@ -84,6 +86,10 @@ struct TrainConfig {
 bool is_translation(const std::string& model);
 // What is not said: the papers' settings, and sizes that a processor can learn; with the preset "full" the papers' sizes too.
 TrainConfig default_config(const std::string& model, const std::string& preset = "small");
+
+// What --precision and --kernel ask for.
+DType activation_dtype(const TrainConfig& config);
+KernelChoice kernel_choice(const TrainConfig& config);
 
 // When --steps, --kimg, --epochs and --time are all absent: 17 passes over MNIST, enough for clear pictures of 28 to 64
 // pixels; of a translator, whose steps cost ten times that, fewer.
@@ -219,8 +225,9 @@ void visit_options(Config& config, Visitor&& visit) {
 
   visit("device", config.device, Any{},
         "auto, cpu, cuda, simt (the CUDA kernels on the processor), ptx (what nvcc made of them, likewise) or reference");
-  visit("precision", config.precision, OneOf{{"f32", "bf16"}},
-        "what activations are stored in; parameters, statistics and losses are f32 in both");
+  visit("precision", config.precision, OneOf{{"f32", "bf16", "tf32"}},
+        "what activations are stored in; parameters, statistics and losses are f32 in each. tf32 (CUDA kernels, sm_80) stores f32, "
+        "and convolutions and linear layers multiply in TF32, of 10 bits");
   visit("kernel", config.kernel, Kernels{}, "the highest rung of the ladder of CUDA kernels to take in the forward pass: conv2d=RUNG, gemm=RUNG or both with a "
         "comma, RUNG from 0 naive to 5 tensor core; what a rung does not support takes the one below");
   visit("threads", config.threads, Range{0, 4096}, "threads of the CPU backend; 0: one a core");

@@ -13,7 +13,8 @@ namespace pastiche {
 // gemm's: gradients take the default.
 struct KernelChoice {
   std::optional<int> conv2d = {}, gemm = {};
-  std::string str() const;  // "conv2d=4,gemm=2", what parse_kernels() reads
+  bool tf32 = false;  // --precision tf32: of f32 tensors, products on tensor cores may take their factors as TF32
+  std::string str() const;  // of the rungs: "conv2d=4,gemm=2", what parse_kernels() reads
 };
 
 // Error(usage) for an op or a rung that there is not, and an op that stands twice. "" chooses nothing.
@@ -21,7 +22,8 @@ KernelChoice parse_kernels(std::string_view text);
 // The form of that text, and all rungs, in words.
 std::string expected_kernels();
 
-// Error(usage) where a chosen rung has no kernel for activations of this type, for a GPU such as this, or for any (cpu, reference).
+// Error(usage) where a chosen rung, or TF32, has no kernel for activations of this type, for a GPU such as this, or for any (cpu,
+// reference).
 void require_dtype(const KernelChoice&, DType);
 void require_compute_capability(const KernelChoice&, int compute_capability);
 void require_none(const KernelChoice&, std::string_view device);

@@ -53,7 +53,8 @@ inline void add_model_options(CLI::App& app, BenchOptions& o) {
   app.add_option("--batch", o.batch, "of the models; 64 on a GPU and 4 elsewhere where it is not given")->option_text("N")->check(CLI::Range(1, 65536));
   app.add_option("--step", o.step, "of article and dcgan: alternating or joint, as in train")->option_text("[alternating]")
       ->check(CLI::IsMember({"alternating", "joint"}));
-  app.add_option("--precision", o.precision, "f32, bf16, or both with a comma")->option_text("[f32]")->check(each_is({"f32", "bf16"}));
+  app.add_option("--precision", o.precision, "f32, bf16, or both with a comma; or tf32, as in train")->option_text("[f32]")
+      ->check(each_is({"f32", "bf16", "tf32"}));
 }
 
 inline void add_bench_options(CLI::App& app, BenchOptions& o) {

@@ -363,6 +363,14 @@ TrainConfig default_config(const std::string& model, const std::string& preset) 
   return config;
 }
 
+DType activation_dtype(const TrainConfig& config) { return config.precision == "bf16" ? DType::bf16 : DType::f32; }
+
+KernelChoice kernel_choice(const TrainConfig& config) {
+  KernelChoice kernels = parse_kernels(config.kernel);
+  kernels.tf32 = config.precision == "tf32";
+  return kernels;
+}
+
 void validate(TrainConfig& config) {
   visit_options(config, [&](const char* name, const auto& member, const auto& rule, const char*) {
     std::string value;
@@ -378,7 +386,7 @@ void validate(TrainConfig& config) {
       throw Error(ExitCode::usage, fmt::format("--{} {}: expected {}", name, value, expectation(member, rule)));
     }
   });
-  require_dtype(parse_kernels(config.kernel), config.precision == "bf16" ? DType::bf16 : DType::f32);
+  require_dtype(kernel_choice(config), activation_dtype(config));
   const bool limited = config.steps > 0 || config.kimg > 0 || config.epochs > 0 || !config.time.empty();
   if (!limited) config.kimg = is_translation(config.model) ? default_translation_kimg : default_kimg;
 }

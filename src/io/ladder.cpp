@@ -65,17 +65,26 @@ std::string expected_kernels() {
 
 void require_dtype(const KernelChoice& kernels, DType dtype) {
   const bool bf16 = dtype == DType::bf16;
-  require(kernels, fmt::format("does not compute {}", bf16 ? "bf16" : "f32"), [&](const Rung& r) { return bf16 ? r.bf16 : r.f32; });
+  require(kernels, fmt::format("does not compute {}", bf16 ? "bf16" : "f32"),
+          [&](const Rung& r) { return bf16 ? r.bf16 : r.f32 || (kernels.tf32 && r.tf32); });
 }
 
 void require_compute_capability(const KernelChoice& kernels, int compute_capability) {
   require(kernels, fmt::format("does not run on sm_{}", compute_capability),
           [&](const Rung& r) { return r.compute_capability <= compute_capability; });
+  if (kernels.tf32 && rungs[top_rung].compute_capability > compute_capability) {
+    throw Error(ExitCode::usage, fmt::format("--precision tf32 needs sm_{} or later, and this is sm_{}; use f32",
+                                             rungs[top_rung].compute_capability, compute_capability));
+  }
 }
 
 void require_none(const KernelChoice& kernels, std::string_view device) {
   require(kernels, fmt::format("is for the CUDA kernels (--device cuda, simt or ptx), and this is {}", device),
           [](const Rung&) { return false; });
+  if (kernels.tf32) {
+    throw Error(ExitCode::usage, fmt::format("--precision tf32 is for the CUDA kernels (--device cuda, simt or ptx), and this is {}; use f32",
+                                             device));
+  }
 }
 
 }  // namespace pastiche

@@ -62,7 +62,7 @@ struct Calibration {
 
 Calibration calibrate(const std::string& device, const TrainingTask& task, const TrainConfig& config, std::int64_t batch) {
   using Clock = std::chrono::steady_clock;
-  const auto backend = make_backend(device, threads_of(config), parse_kernels(config.kernel));
+  const auto backend = make_backend(device, threads_of(config), kernel_choice(config));
   const auto trainer = task.make_trainer(*backend);
   std::vector<double> seconds;
   for (int step = 0; step < 5; ++step) {
@@ -123,7 +123,7 @@ TrainingPlan plan_training(TrainConfig config) {
   std::size_t checkpoint_bytes = 0;
   for (const SafeTensor& tensor : checkpoint.tensors) checkpoint_bytes += tensor.bytes.size();
 
-  const auto backend = make_backend(device, threads_of(config), parse_kernels(config.kernel));
+  const auto backend = make_backend(device, threads_of(config), kernel_choice(config));
   const bool own_memory = backend->name() == "cuda";
   std::vector<TrainingPlan::MemoryGroup> memory;
   std::size_t moments = planned.state_bytes();  // what of the state is not weights

@@ -93,7 +93,7 @@ class Run {
         task_(make_task(config_)),
         position_(resumed.empty() ? Position{.threads = threads_of(config_)} : read_position(resumed)),
         device_(choose_device(config_.device)),
-        backend_(make_backend(device_.name, position_.threads, parse_kernels(config_.kernel))),
+        backend_(make_backend(device_.name, position_.threads, kernel_choice(config_))),
         trainer_(task_->make_trainer(*backend_)) {
     snap_ = parse_interval(config_.snap);
     limit_seconds_ = config_.time.empty() ? 0 : parse_duration(config_.time);

@@ -90,7 +90,7 @@ class GanTask final : public TrainingTask {
   }
 
   std::unique_ptr<Trainer> make_trainer(Backend& backend) const override {
-    return std::make_unique<GanTrainer>(backend, config_, model_, dtype_from_name(config_.precision));
+    return std::make_unique<GanTrainer>(backend, config_, model_, activation_dtype(config_));
   }
   ordered_json model_json() const override { return ordered_json::parse(model_config_to_json(model_)); }
 
@@ -175,7 +175,7 @@ class TranslationTask final : public TrainingTask {
   }
 
   std::unique_ptr<Trainer> make_trainer(Backend& backend) const override {
-    return std::make_unique<TranslationTrainer>(backend, config_, network_, dtype_from_name(config_.precision));
+    return std::make_unique<TranslationTrainer>(backend, config_, network_, activation_dtype(config_));
   }
   ordered_json model_json() const override { return ordered_json::parse(translator_config_to_json(network_)); }
 

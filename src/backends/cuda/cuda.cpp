@@ -73,7 +73,7 @@ std::string_view CudaBackend::name() const { return target; }
 
 std::string CudaBackend::fingerprint() const {
   const std::string chosen = kernels_.str();
-  return fmt::format("{} {}{}", target, device_name_, chosen.empty() ? "" : ", " + chosen);
+  return fmt::format("{} {}{}{}", target, device_name_, chosen.empty() ? "" : ", " + chosen, kernels_.tf32 ? ", TF32" : "");
 }
 
 std::size_t CudaBackend::available_bytes() const {
