@@ -122,15 +122,19 @@ __global__ __launch_bounds__(thin_threads, 4) void conv_wgrad_thin_kernel(const 
   const TapChannel<T> x(p, at, n, 4);
   float sums[thin_outputs][4] = {};
   for (int pixel = at.begin + warp; pixel < at.end; pixel += thin_warps) {
-    const auto dy_place = dy.place(pixel);
-    const auto x_place = x.place(pixel);
-    Vector<T, 4> right{};
-    if (x.has(x_place)) right = load_vector<4>(x.at(x_place));
+    const T* const outputs = dy.at(dy.place(pixel));
+    const auto place = x.place(pixel);
+    float right[4] = {};
+    if (x.has(place)) {
+      const Vector<T, 4> four = load_vector<4>(x.at(place));
+      PASTICHE_UNROLL
+      for (int e = 0; e < 4; ++e) right[e] = to_float(four.at[e]);
+    }
     PASTICHE_UNROLL
     for (int m = 0; m < thin_outputs; ++m) {
-      const float left = m < p.outputs ? to_float(dy.at(dy_place)[m]) : 0.0f;
+      const float left = m < p.outputs ? to_float(outputs[m]) : 0.0f;
       PASTICHE_UNROLL
-      for (int e = 0; e < 4; ++e) sums[m][e] = fmaf(left, to_float(right.at[e]), sums[m][e]);
+      for (int e = 0; e < 4; ++e) sums[m][e] = fmaf(left, right[e], sums[m][e]);
     }
   }
   if (warp > 0) {
