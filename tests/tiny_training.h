@@ -104,9 +104,9 @@ class TinyTraining : public testing::Test {
     EXPECT_GT(std::abs(here[0].loss_g - run("cpu", config)[0].loss_g), allowed);
   }
 
-  // Six steps with factors of 10 bits stay as near to those in f32.
+  // Six steps with factors of 10 bits, whose errors cancel in part (4.1e-6 were seen).
   void expect_tf32_losses_near_the_cpus(const std::string& device) {
-    constexpr double allowed = 1.0 / 1024;
+    constexpr double allowed = 1.0 / 1024 / 64;
     TrainConfig config = tiny();
     config.nz = 64;
     config.precision = "tf32";
