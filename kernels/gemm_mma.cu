@@ -67,7 +67,9 @@ template <class T> void multiply(CudaBackend& backend, Tensor& y, const Tensor& 
   p.y = sums.mutable_raw();
   p.y_bf16 = sums.dtype() == DType::bf16;
   p.part = split.length;
-  if (ceil_div(p.m, LargeMmaTile<T>::m) * ceil_div(p.n, LargeMmaTile<T>::n) * split.count >= backend.multiprocessors()) {
+  // As in gemm.cu: large tiles where none is half empty for want of rows or columns, and every multiprocessor gets one.
+  const bool room = p.m > SmallMmaTile<T>::m && p.n > SmallMmaTile<T>::n;
+  if (room && ceil_div(p.m, LargeMmaTile<T>::m) * ceil_div(p.n, LargeMmaTile<T>::n) * split.count >= backend.multiprocessors()) {
     launch_tiles<LargeMmaTile<T>>(backend, p, split.count, ta, tb);
   } else {
     launch_tiles<SmallMmaTile<T>>(backend, p, split.count, ta, tb);

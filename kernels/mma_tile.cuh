@@ -302,7 +302,8 @@ template <class T, int M, int N, int WarpM, int WarpN, int Blocks> class MmaTile
     for (int distance = warp_size / 2, left = pairs; distance >= 4; distance /= 2, left = max(left / 2, 1)) {
       const bool upper = (lane & distance) != 0;
       PASTICHE_UNROLL
-      for (int j = 0; j < (left + 1) / 2; ++j) {
+      for (int j = 0; j < (pairs + 1) / 2; ++j) {
+        if (j >= (left + 1) / 2) continue;
         PASTICHE_UNROLL
         for (int e = 0; e < 2; ++e) {
           const float lower_half = of_columns[j][e], upper_half = of_columns[j + left / 2][e];

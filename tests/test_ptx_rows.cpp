@@ -128,7 +128,7 @@ std::vector<OpCase> further_rows() {
   for (const bool ta : {false, true}) {
     for (const bool tb : {false, true}) {
       for (const Role role : {Role::activation, Role::parameter}) {
-        for (const std::int64_t n : {64, 65, 67, 68, 70}) {
+        for (const std::int64_t n : {64, 65, 67, 68, 70, 72}) {
           gemm_row(1024, n, 40, ta, tb, role);
           gemm_row(100, n, 40, ta, tb, role);
           gemm_row(100, n, 37, ta, tb, role);

@@ -141,15 +141,17 @@ TEST(SimtBackend, Tf32IsRefusedWhereThereAreNoTensorCores) {
 // Every sum is in ascending order, whichever tile it is in. Where a large tile would be half empty, it is a small one.
 TEST(SimtBackend, TheTileOfAProductChangesNoBits) {
   const MachineScope scope;
-  const auto run = [](int multiprocessors, std::int64_t n, const Gemm& p) {
+  DType dtype = DType::f32;
+  KernelChoice kernels;
+  const auto run = [&](int multiprocessors, std::int64_t n, const Gemm& p) {
     simt_runtime::machine().multiprocessors = multiprocessors;
-    const auto backend = make_backend("simt");
+    const auto backend = make_backend("simt", 0, kernels);
     const Recording off(nullptr);
     const auto make = [&](std::int64_t rows, std::int64_t columns, Transpose turned) {
       const Shape shape = turned == Transpose::yes ? Shape{columns, rows} : Shape{rows, columns};
-      return Var(make_random(*backend, shape, DType::f32, Fill::reals, 3));
+      return Var(make_random(*backend, shape, dtype, Fill::reals, 3));
     };
-    const Var a = make(140, 44, p.a), b = make(44, n, p.b);
+    const Var a = make(136, 40, p.a), b = make(40, n, p.b);
     std::string kernel;
     simt_runtime::watch_launches([&](const simt_runtime::LaunchSeen& launch) {
       kernel = launch.kernel;
@@ -159,13 +161,18 @@ TEST(SimtBackend, TheTileOfAProductChangesNoBits) {
     simt_runtime::watch_launches({});
     return std::pair{kernel, y};
   };
-  for (const Transpose a : {Transpose::no, Transpose::yes}) {
-    for (const Transpose b : {Transpose::no, Transpose::yes}) {
-      const auto [large, y] = run(1, 136, {.a = a, .b = b});
-      const auto [small, same] = run(1000, 136, {.a = a, .b = b});
-      EXPECT_NE(large, small);
-      EXPECT_EQ(y, same) << large << " and " << small;
-      EXPECT_EQ(run(1, 64, {.a = a, .b = b}).first, small);
+  for (const std::string precision : {"f32", "bf16", "tf32"}) {
+    dtype = precision == "bf16" ? DType::bf16 : DType::f32;
+    kernels.tf32 = precision == "tf32";
+    for (const Transpose a : {Transpose::no, Transpose::yes}) {
+      for (const Transpose b : {Transpose::no, Transpose::yes}) {
+        const auto [large, y] = run(1, 136, {.a = a, .b = b});
+        const auto [small, same] = run(1000, 136, {.a = a, .b = b});
+        EXPECT_NE(large, small);
+        EXPECT_EQ(large.starts_with("gemm_mma_kernel"), precision != "f32") << large;
+        EXPECT_EQ(y, same) << large << " and " << small;
+        EXPECT_EQ(run(1, 64, {.a = a, .b = b}).first, small);
+      }
     }
   }
 }
