@@ -61,8 +61,7 @@ std::int64_t batch_of(const BenchOptions& o, const std::string& device) {
 std::vector<Precision> precisions_of(const BenchOptions& o) {
   std::vector<Precision> precisions;
   for (const std::string& name : cli::split_list(o.precision)) precisions.push_back({name});
-  const auto tf32 = std::count_if(precisions.begin(), precisions.end(), [](const Precision& p) { return p.tf32(); });
-  if (tf32 > 0 && precisions.size() > 1) {
+  if (precisions.size() > 1 && std::any_of(precisions.begin(), precisions.end(), [](const Precision& p) { return p.tf32(); })) {
     throw Error(ExitCode::usage, fmt::format("--precision {}: tf32 is measured alone, as it is another way to run what f32 names", o.precision));
   }
   return precisions;

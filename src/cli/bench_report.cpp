@@ -21,12 +21,12 @@ double median_of(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-// The fields of a name: group, row, dtype, device, caches.
+// The fields of a name: group, row, precision, device, caches.
 struct Fields {
-  std::string group, row, dtype, device, caches;
+  std::string group, row, precision, device, caches;
 
   explicit Fields(const std::string& name) {
-    std::string* const all[] = {&group, &row, &dtype, &device, &caches};
+    std::string* const all[] = {&group, &row, &precision, &device, &caches};
     std::size_t begin = 0;
     for (std::string* field : all) {
       const std::size_t end = std::min(name.find('/', begin), name.size());
@@ -34,7 +34,7 @@ struct Fields {
       begin = std::min(end + 1, name.size());
     }
   }
-  std::string name() const { return group + "/" + row + "/" + dtype + "/" + device + "/" + caches; }
+  std::string name() const { return group + "/" + row + "/" + precision + "/" + device + "/" + caches; }
 };
 
 double unit_seconds(const std::string& unit) {
@@ -162,7 +162,7 @@ std::string bench_tables(const BenchResults& results) {
   for (const std::string& name : results.names) {
     const Fields fields(name);
     if (fields.caches != "warm" || is_vendor(fields.device)) continue;
-    const std::string section = fmt::format("{}, {}, {}", fields.group, fields.dtype, fields.device);
+    const std::string section = fmt::format("{}, {}, {}", fields.group, fields.precision, fields.device);
     auto& table = lines[section];
     if (table.empty()) {
       sections.push_back(section);

@@ -21,14 +21,14 @@ struct Measurement {
 
 struct BenchResults {
   std::vector<std::pair<std::string, std::string>> context;  // what the program says of devices, and the date
-  std::vector<std::string> names;                            // "group/row/dtype/device/caches", in the order of the file
+  std::vector<std::string> names;                            // "group/row/precision/device/caches", in the order of the file
   std::map<std::string, Measurement> rows;
 };
 
 // Error(bad_file) for what is not the JSON of this program's benchmarks; `file` is named in it.
 BenchResults parse_bench_json(std::string_view json, const std::string& file);
 
-// Markdown: a table for each group, dtype and device of ours, the vendor's beside it.
+// Markdown: a table for each group, precision and device of ours, the vendor's beside it.
 std::string bench_tables(const BenchResults& results);
 
 struct Comparison {
