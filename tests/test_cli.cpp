@@ -15,6 +15,7 @@
 #include <sstream>
 #include <thread>
 
+#include "cli.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/files.h"
 #include "pastiche/image.h"
@@ -22,73 +23,7 @@
 namespace pastiche {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::json;
-
-const std::string emoji = std::string(PASTICHE_TEST_DIR) + "/data/emoji32";
-const std::string fashion = std::string(PASTICHE_TEST_DIR) + "/data/fashion";
-const std::string small = " --size 16 --ngf 4 --ndf 4 --nz 8 --batch 8 --grid 2x2 --threads 2 --seed 7 ";
-
-struct Finished {
-  int code;  // of the process; 128 + n where signal n ended it
-  std::string out, err;
-  double peak_mib;  // the most resident memory that it or a child of it had
-};
-
-std::string text_of(const fs::path& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-class Cli : public testing::Test {
- protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("pastiche-cli-" + std::to_string(getpid()));
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  // Runs `pastiche ARGUMENTS` in the test's folder, through the shell.
-  Finished run(const std::string& arguments) const {
-    const std::string command = "cd " + folder_.string() + " && exec timeout 120 " PASTICHE_PROGRAM " " + arguments + " >out 2>err </dev/null";
-    const pid_t child = fork();
-    if (child == 0) {
-      execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
-      _exit(127);
-    }
-    int status = 0;
-    rusage usage{};
-    wait4(child, &status, 0, &usage);
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), text_of(folder_ / "out"), text_of(folder_ / "err"),
-            static_cast<double>(usage.ru_maxrss) / 1024};
-  }
-
-  // Expects this exit code and one line on stderr that holds `words`, and nothing left behind.
-  void expect_error(const std::string& arguments, int code, const std::string& words) const {
-    const Finished f = run(arguments);
-    EXPECT_EQ(f.code, code) << arguments << "\n" << f.err;
-    EXPECT_EQ(f.out, "") << arguments;
-    EXPECT_EQ(std::count(f.err.begin(), f.err.end(), '\n'), 1) << arguments << "\n" << f.err;
-    EXPECT_NE(f.err.find(words), std::string::npos) << arguments << "\n" << f.err;
-    EXPECT_FALSE(fs::exists(folder_ / "runs")) << arguments;
-  }
-
-  fs::path write(const std::string& name, std::string_view text) const {
-    write_file_atomically(folder_ / name, text);
-    return folder_ / name;
-  }
-
-  fs::path only_run(const std::string& out = "runs") const {
-    std::vector<fs::path> runs;
-    for (const auto& entry : fs::directory_iterator(folder_ / out)) runs.push_back(entry.path());
-    EXPECT_EQ(runs.size(), 1u);
-    return runs.at(0);
-  }
-
-  fs::path folder_;
-};
 
 // One line and exit code 5 where there is no GPU, or no code for one; `auto` takes the CPU.
 TEST_F(Cli, AbsentDevices) {

@@ -68,4 +68,7 @@ std::string nearest_name(std::string_view word, std::span<const std::string> can
 // is cut.
 std::string quote(std::string_view text);
 
+// `word` as a POSIX shell reads it: quoted where it needs it. For every command that a message tells to type.
+std::string shell_word(const std::string& word);
+
 }  // namespace pastiche

@@ -31,9 +31,6 @@ constexpr const char* device_help =
 // The backend that --device asks for. Where `auto` has to settle for less, train says why; what takes seconds just does.
 std::unique_ptr<Backend> open_backend(const std::string& device, int threads);
 
-// An argument as a POSIX shell reads it: quoted where it needs it.
-std::string shell_word(const std::string& word);
-
 // "pastiche train ..." lines that open a command's help.
 std::string examples(std::initializer_list<const char*> lines);
 

@@ -76,15 +76,6 @@ std::unique_ptr<Backend> open_backend(const std::string& device, int threads) {
   return make_backend(choose_device(device).name, threads);
 }
 
-std::string shell_word(const std::string& word) {
-  if (!word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+,./:@%") == word.npos) {
-    return word;
-  }
-  std::string quoted = "'";
-  for (char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
-}
-
 std::string examples(std::initializer_list<const char*> lines) {
   std::string text = "\nExamples:\n";
   for (const char* line : lines) text += fmt::format("  {}\n", line);
