@@ -1,15 +1,18 @@
 #pragma once
 // The program as a child process in a folder of its own, for tests of what its users meet.
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <thread>
 
 #include "pastiche/files.h"
 
@@ -77,6 +80,39 @@ class Cli : public testing::Test {
     for (const auto& entry : fs::directory_iterator(folder_ / out)) runs.push_back(entry.path());
     EXPECT_EQ(runs.size(), 1u);
     return runs.at(0);
+  }
+
+  // Starts a training, and returns its process once `steps` steps are in its log.
+  pid_t started(const std::string& arguments, int steps = 3) const {
+    const pid_t child = fork();
+    if (child == 0) {
+      const std::string command = "cd " + folder_.string() + " && exec " PASTICHE_PROGRAM " " + arguments + " >out 2>err </dev/null";
+      execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+      _exit(127);
+    }
+    const auto logged = [&] {
+      std::error_code ignored;
+      for (const auto& entry : fs::directory_iterator(folder_ / "runs", ignored)) {
+        const std::string stats = text_of(entry.path() / "stats.jsonl");
+        if (std::count(stats.begin(), stats.end(), '\n') >= steps) return true;
+      }
+      return false;
+    };
+    for (int i = 0; i < 12000 && !logged(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return child;
+  }
+
+  // How it ended: its exit code, or minus the signal.
+  static int ended(pid_t child) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+
+  int interrupted(const std::string& arguments, int signal, int steps = 3) const {
+    const pid_t child = started(arguments, steps);
+    kill(child, signal);
+    return ended(child);
   }
 
   fs::path folder_;

@@ -87,6 +87,8 @@ bool is_translation(const std::string& model);
 // What is not said: the papers' settings, and sizes that a processor can learn; with the preset "full" the papers' sizes too.
 TrainConfig default_config(const std::string& model, const std::string& preset = "small");
 
+inline constexpr int most_threads = 4096;
+
 // What --precision and --kernel ask for.
 DType activation_dtype(const TrainConfig& config);
 KernelChoice kernel_choice(const TrainConfig& config);
@@ -230,7 +232,7 @@ void visit_options(Config& config, Visitor&& visit) {
         "and convolutions and linear layers multiply in TF32, of 10 bits");
   visit("kernel", config.kernel, Kernels{}, "the highest rung of the ladder of CUDA kernels to take in the forward pass: conv2d=RUNG, gemm=RUNG or both with a "
         "comma, RUNG from 0 naive to 5 tensor core; what a rung does not support takes the one below");
-  visit("threads", config.threads, Range{0, 4096}, "threads of the CPU backend; 0: one a core");
+  visit("threads", config.threads, Range{0, most_threads}, "threads of the CPU backend; 0: one a core");
   visit("seed", config.seed, Range{0, 9007199254740991}, "same seed, same result");
 }
 

@@ -52,6 +52,8 @@ class JsonLines {
   // `object` is one JSON object without a line break. False when it could not be written, and then nothing of it was:
   // a full disk should cost a training its log, not its life.
   [[nodiscard]] bool append(std::string_view object);
+  // Waits until what was appended is on the disk. False where that failed.
+  [[nodiscard]] bool sync();
 
  private:
   int fd_;

@@ -229,9 +229,20 @@ struct RunResult {
   int signal = 0;  // that ended it, 0 for none
 };
 
-// A whole training in a new run folder, or the rest of the one in `folder`. SIGINT and SIGTERM end it after the current step,
-// with everything saved; a second one ends the process.
+// A whole training in a new run folder. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGXCPU end it after the current step, with
+// everything saved; a second SIGINT or SIGTERM ends the process. An error saves first where the last step is complete, leaves
+// "failed" or "diverged" in run.json, and its message says how to go on.
 RunResult train(TrainConfig config, const RunEvents& events);
-RunResult resume_training(const std::filesystem::path& folder, const RunEvents& events);
+
+struct ResumeOptions {
+  std::function<void(TrainConfig&)> change;  // of the run's own settings: another place of the data, a later end
+  // Go on where the result will differ from that of a run without this stop: another processor, thread count, library
+  // version, or settings. run.json says so from then on.
+  bool other_bits = false;
+};
+
+// The rest of the training in `folder`, from its newest checkpoint that is whole. Without options the result has the same
+// bytes as a run that was never stopped; where that can't be, it throws Error and says what to do.
+RunResult resume_training(const std::filesystem::path& folder, const RunEvents& events, const ResumeOptions& options = {});
 
 }  // namespace pastiche

@@ -1,4 +1,6 @@
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <new>
@@ -42,7 +44,16 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error) {
   return static_cast<int>(ExitCode::usage);
 }
 
+// What is opened must never be descriptor 0, 1 or 2 by chance: messages would go into it.
+void open_standard_descriptors() {
+  int fd = 0;
+  do fd = ::open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= 2);
+  if (fd > 2) ::close(fd);
+}
+
 int run(int argc, char** argv) {
+  open_standard_descriptors();
   for (int i = 0; i < argc; ++i) typed_command += (i == 0 ? "pastiche" : " " + shell_word(argv[i]));
   CLI::App app{"pastiche: a GAN engine. Learns from a folder of pictures and makes new ones in their style.\n" +
                examples({"pastiche train --data my-pictures --size 64 --time 30m", "pastiche generate runs/00000-dcgan-my-pictures/model.safetensors --grid 8x8 -o grid.png"})};

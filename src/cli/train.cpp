@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <map>
 
@@ -15,8 +17,12 @@ namespace {
 struct TrainArguments {
   TrainConfig config;
   std::string config_file, resume;
-  bool plan = false;
+  bool plan = false, other_bits = false;
   std::vector<CLI::Option*> from_config_table;
+
+  bool given(std::string_view flag) const {
+    return std::ranges::any_of(from_config_table, [&](const CLI::Option* option) { return option->get_name() == flag && option->count() > 0; });
+  }
 };
 
 // Every option of the config table, as a flag of the same name.
@@ -64,29 +70,42 @@ struct AddFlag {
   }
 };
 
-// The model's defaults, over them what the config file says, and over that the flags that were given.
-TrainConfig resolved(const TrainArguments& arguments) {
-  const TrainConfig& given = arguments.config;
+// Puts the flags that were given over `config`.
+void apply_flags(const TrainArguments& arguments, TrainConfig& config) {
   std::map<std::string, const void*> members;  // of what was given
   std::size_t next = 0;
-  visit_options(given, [&](const char* name, const auto& member, const auto&, const char*) {
+  visit_options(arguments.config, [&](const char* name, const auto& member, const auto&, const char*) {
     if (arguments.from_config_table[next++]->count() > 0) members[name] = &member;
   });
+  visit_options(config, [&](const char* name, auto& member, const auto&, const char*) {
+    const auto found = members.find(name);
+    if (found != members.end()) member = *static_cast<const std::remove_reference_t<decltype(member)>*>(found->second);
+  });
+}
+
+// The model's defaults, over them what the config file says, and over that the flags.
+TrainConfig resolved(const TrainArguments& arguments) {
   const auto overlaid = [&](TrainConfig config) {
     if (!arguments.config_file.empty()) load_config(arguments.config_file, config);
-    visit_options(config, [&](const char* name, auto& member, const auto&, const char*) {
-      const auto found = members.find(name);
-      if (found != members.end()) member = *static_cast<const std::remove_reference_t<decltype(member)>*>(found->second);
-    });
+    apply_flags(arguments, config);
     return config;
   };
   const TrainConfig said = overlaid({});
   return overlaid(default_config(said.model, said.preset));
 }
 
+// A new end takes the place of all that the run had: the first limit stops.
+void apply_to_resumed(const TrainArguments& arguments, TrainConfig& config) {
+  const bool new_end = std::ranges::any_of(std::initializer_list<const char*>{"--steps", "--kimg", "--epochs", "--time"},
+                                           [&](const char* flag) { return arguments.given(flag); });
+  if (new_end) config.steps = 0, config.kimg = 0, config.epochs = 0, config.time.clear();
+  apply_flags(arguments, config);
+}
+
 LogFormat log_format(const std::string& name) { return name == "json" ? LogFormat::json : LogFormat::text; }
 
 int run_train(const TrainArguments& arguments) {
+  std::signal(SIGPIPE, SIG_IGN);  // a reader of the progress that goes away is no reason to stop
   std::unique_ptr<Progress> progress;
   const TrainConfig config = resolved(arguments);
   const RunEvents events{
@@ -102,7 +121,10 @@ int run_train(const TrainArguments& arguments) {
                               .d_fake = p.stats.d_fake, .loss_content = p.stats.loss_content, .eta_seconds = p.eta_seconds});
           },
       .note = [&](const std::string& text) { progress->note(text); }};
-  const RunResult result = arguments.resume.empty() ? train(config, events) : resume_training(arguments.resume, events);
+  const RunResult result =
+      arguments.resume.empty() ? train(config, events)
+                               : resume_training(arguments.resume, events,
+                                                 {.change = [&](TrainConfig& c) { apply_to_resumed(arguments, c); }, .other_bits = arguments.other_bits});
   progress->finish();
   const auto at = [&](const std::string& name) { return (result.folder / name).string(); };
   if (result.signal != 0) {
@@ -152,14 +174,18 @@ void add_train(CLI::App& app, Outcome& outcome) {
                             "pastiche train cut --data photos --style paintings --time 30m", "pastiche train --resume runs/00003-dcgan-my-pictures"}));
   visit_options(arguments->config, AddFlag{*command, arguments->from_config_table});
   CLI::Option* config_file = command->add_option("--config", arguments->config_file, "TOML file of these options; flags go over it");
-  CLI::Option* resume = command->add_option("--resume", arguments->resume, "go on with this run folder; needs no other flag")->excludes(config_file)->option_text("RUN");
+  CLI::Option* resume = command->add_option("--resume", arguments->resume,
+                                            "go on with this run folder; needs no other flag. --data and --style say where its pictures are now; "
+                                            "--steps, --kimg, --epochs or --time gives it a later end")
+                            ->excludes(config_file)->option_text("RUN");
+  command->add_flag("--other-bits", arguments->other_bits,
+                    "resume even where the result will differ from that of a run that never stopped: on another processor, with another number of "
+                    "threads or version of a library, or with other settings; run.json records it")->needs(resume);
   command->add_flag("--plan", arguments->plan, "say what this training would take in arithmetic, memory and time, and stop")->excludes(resume);
   command->callback([arguments, &outcome] {
-    if (!arguments->resume.empty()) {
-      for (const CLI::Option* option : arguments->from_config_table) {
-        if (option->count() > 0) {
-          throw Error(ExitCode::usage, fmt::format("--resume goes on with the run's own settings; leave out {}", option->get_name()));
-        }
+    for (const char* flag : {"--out", "--name"}) {
+      if (!arguments->resume.empty() && arguments->given(flag)) {
+        throw Error(ExitCode::usage, fmt::format("--resume goes on in the run's own folder; leave out {}", flag));
       }
     }
     outcome.exit_code = arguments->plan ? print_plan(*arguments) : run_train(*arguments);

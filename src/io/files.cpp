@@ -218,6 +218,8 @@ bool JsonLines::append(std::string_view object) {
   return false;
 }
 
+bool JsonLines::sync() { return ::fsync(fd_) == 0; }
+
 void truncate_after_step(const fs::path& path, std::int64_t step) {
   std::error_code error;
   if (!fs::exists(path, error)) return;

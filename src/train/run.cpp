@@ -1,81 +1,33 @@
-// A whole training: data, loader, run folder, snapshots, signals. What makes the numbers is in trainer.cpp.
+// A whole training: data, loader, run folder, snapshots, resume. What makes the numbers is in trainer.cpp.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <signal.h>
-#include <unistd.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
 
-#include "pastiche/checkpoint.h"
 #include "pastiche/files.h"
 #include "pastiche/report.h"
 #include "pastiche/train.h"
+#include "train/checkpoints.h"
+#include "train/signals.h"
 #include "train/task.h"
 
 namespace pastiche {
 namespace fs = std::filesystem;
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Clock = std::chrono::steady_clock;  // stands still while the machine is suspended
 using nlohmann::ordered_json;
 
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-// ---- signals ---------------------------------------------------------------------------------------------------------
-
-volatile sig_atomic_t caught_signal = 0;
-
-void on_signal(int signal) {
-  if (caught_signal != 0) _exit(128 + signal);  // the second one does not wait
-  caught_signal = signal;
-}
-
-class CatchSignals {
- public:
-  CatchSignals() {
-    caught_signal = 0;
-    struct sigaction action {};
-    action.sa_handler = on_signal;
-    sigaction(SIGINT, &action, &before_int_);
-    sigaction(SIGTERM, &action, &before_term_);
-  }
-  ~CatchSignals() {
-    sigaction(SIGINT, &before_int_, nullptr);
-    sigaction(SIGTERM, &before_term_, nullptr);
-  }
-
- private:
-  struct sigaction before_int_ {}, before_term_ {};
-};
-
-// ---- a run folder ----------------------------------------------------------------------------------------------------
-
-std::string step_name(std::int64_t step) { return fmt::format("{:06}", step); }
-
-std::vector<std::pair<std::int64_t, fs::path>> checkpoints_in(const fs::path& folder) {
-  std::vector<std::pair<std::int64_t, fs::path>> found;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder / "ckpt", ignored)) {
-    const std::string stem = entry.path().stem().string();
-    if (entry.path().extension() == ".safetensors" && !stem.empty() && stem.size() <= 18 && stem.find_first_not_of("0123456789") == stem.npos) {
-      found.emplace_back(std::stoll(stem), entry.path());
-    }
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
-
-// What a checkpoint says besides its tensors.
-struct Position {
-  std::int64_t step = 0;
-  double seconds = 0;  // of training, over all stops
-  int threads = 0;
-  std::string backend = {}, data_fingerprint = {};
-};
+// Options that leave every bit of the result as it is, or that the fingerprints of data and backend stand for.
+const std::set<std::string_view> options_without_bits{"data", "style", "out", "name", "strict", "steps", "kimg", "epochs", "time", "snap", "keep",
+                                                      "grid", "log-format", "device", "kernel", "threads"};
 
 void make_folder(const fs::path& folder) {
   std::error_code error;
@@ -83,74 +35,215 @@ void make_folder(const fs::path& folder) {
   if (error) throw Error(ExitCode::bad_file, fmt::format("can't make {}: {}", quote(folder.string()), error.message()));
 }
 
-// Everything that one training holds, in the order of its making.
+Error as_error(const std::exception_ptr& exception) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const Error& e) {
+    return e;
+  } catch (const std::bad_alloc&) {
+    return Error(ExitCode::out_of_memory, "out of memory");
+  } catch (const std::exception& e) {
+    return Error(ExitCode::failed, e.what());
+  }
+}
+
+// Everything that one training holds, in the order of its making. Nothing is written before train().
 class Run {
  public:
-  Run(TrainConfig config, const RunEvents& events, const fs::path& resumed)
-      : config_(std::move(config)),
-        events_(events),
-        lock_(resumed.empty() ? nullptr : std::make_unique<RunLock>(resumed)),
-        task_(make_task(config_)),
-        position_(resumed.empty() ? Position{.threads = threads_of(config_)} : read_position(resumed)),
-        device_(choose_device(config_.device)),
-        backend_(make_backend(device_.name, position_.threads, kernel_choice(config_))),
-        trainer_(task_->make_trainer(*backend_)) {
+  // `resumed` is a run folder whose rest this is, or empty.
+  Run(TrainConfig config, const RunEvents& events, const fs::path& resumed, bool other_bits)
+      : config_(std::move(config)), events_(events), folder_(resumed) {
+    if (resumed.empty()) {
+      position_.threads = threads_of(config_);
+    } else {
+      lock_ = std::make_unique<RunLock>(folder_);
+      open_checkpoint(other_bits);
+    }
+    open_task();
+    device_ = choose_device(config_.device);
+    backend_ = make_backend(device_.name, position_.threads, kernel_choice(config_));
+    trainer_ = task_->make_trainer(*backend_);
     snap_ = parse_interval(config_.snap);
     limit_seconds_ = config_.time.empty() ? 0 : parse_duration(config_.time);
-    set_limit(steps_limit(config_, task_->pictures()));
-    if (resumed.empty()) {
-      const std::string name = config_.name.empty() ? config_.model + "-" + task_->data_name() : config_.name;
-      folder_ = create_run_folder(config_.out, name);
-      lock_ = std::make_unique<RunLock>(folder_);
-    } else {
-      folder_ = resumed;
-    }
-    make_folder(folder_ / "ckpt");
-    make_folder(folder_ / "samples");
-    if (resumed.empty()) begin_folder();
-    else restore();
+    limit_steps_ = steps_limit(config_, task_->pictures());
+    clock_.start(position_.seconds);
+    if (checkpoint_) restore(other_bits);
+    position_.backend = backend_->fingerprint();
+    position_.data_fingerprint = task_->data_fingerprint();
+    position_.config = ordered_json::parse(config_to_json(config_));
+    trainer_->set_total_steps(total_steps());
   }
 
   RunResult train() {
     const CatchSignals signals;
+    if (!lock_) {
+      folder_ = create_run_folder(config_.out, config_.name.empty() ? config_.model + "-" + task_->data_name() : config_.name);
+      lock_ = std::make_unique<RunLock>(folder_);
+    }
     events_.started(folder_, fmt::format("{} {}", config_.model, task_->data_name()));
     if (!device_.why.empty()) events_.note(device_.why);
+    for (const std::string& note : notes_) events_.note(note);
     for (const std::string& note : task_->notes()) events_.note(note);
-    JsonLines stats(folder_ / "stats.jsonl");
-    task_->start_loading({.start_step = position_.step, .threads = std::max(1, position_.threads / 2)});
-    begin_ = Clock::now();
-    last_snap_seconds_ = position_.seconds;
-    write_run_json("running", "");
-    bool log_works = true;
     try {
-      const auto prefetch = [&] { task_->prefetch(*trainer_); };
-      if (!done()) prefetch();
-      while (!done() && caught_signal == 0) {
-        const auto step_begin = Clock::now();
-        const StepStats stats_now = trainer_->step_prefetched(prefetch);
-        position_.step = stats_now.step;
-        const double ms = 1e3 * seconds_since(step_begin);
-        if (!stats.append(stats_line(stats_now, ms)) && log_works) {
-          log_works = false;
-          events_.note("stats.jsonl can't be written any more; training goes on without it");
-        }
-        report_progress(stats_now, ms);
-        if (++steps_here_ == steps_untimed) timed_from_ = Clock::now();
-        if (steps_here_ == steps_untimed + steps_timed) fix_total();
-        if (snap_.steps > 0 ? position_.step % snap_.steps == 0 : elapsed() - last_snap_seconds_ >= snap_.seconds) snapshot("running");
-      }
-      const int signal = caught_signal;
-      snapshot(signal == 0 ? "finished" : "stopped");
-      return {folder_, position_.step, signal};
-    } catch (const Error& e) {
-      write_run_json(e.code() == ExitCode::diverged ? "diverged" : "failed", e.what());
-      write_report(folder_);
-      if (e.code() == ExitCode::out_of_memory) throw Error(e.code(), e.what() + batch_that_fits());
-      throw;
+      begin_folder();
+      run_steps();
+      const int signal = CatchSignals::caught();
+      snapshot(done() ? "finished" : "stopped");
+      return {folder_, position_.step, done() ? 0 : signal};
+    } catch (...) {
+      fail(as_error(std::current_exception()));
     }
   }
 
  private:
+  // ---- before the first step -----------------------------------------------------------------------------------------
+
+  void open_checkpoint(bool other_bits) {
+    checkpoint_ = read_newest_checkpoint(folder_);
+    position_ = checkpoint_->position;
+    last_checkpoint_step_ = position_.step;
+    const ordered_json settings = ordered_json::parse(config_to_json(config_));
+    for (const auto& [name, now] : settings.items()) {
+      const auto then = position_.config.find(name);
+      const bool differs = !options_without_bits.contains(name) && then != position_.config.end() && *then != now;
+      if (differs) changes_.push_back(fmt::format("--{} is {} and was {}", name, now.dump(), then->dump()));
+    }
+    if (config_.threads > 0 && config_.threads != position_.threads) {
+      changes_.push_back(fmt::format("--threads is {} and was {}", config_.threads, position_.threads));
+    }
+    if (!changes_.empty() && !other_bits) {
+      throw Error(ExitCode::usage, fmt::format("this run was trained with other settings: {}; put them back in {}, or go on with --other-bits, "
+                                               "which says that the result may differ", fmt::join(changes_, ", "),
+                                               quote((folder_ / "config.toml").string())));
+    }
+    if (other_bits) position_.threads = threads_of(config_);
+  }
+
+  void open_task() {
+    try {
+      task_ = make_task(config_);
+    } catch (const Error& e) {
+      if (!checkpoint_ || e.code() != ExitCode::bad_data) throw;
+      throw Error(e.code(), fmt::format("{}; where the pictures are elsewhere now, add --data FOLDER", e.what()));
+    }
+  }
+
+  void restore(bool other_bits) {
+    if (position_.data_fingerprint != task_->data_fingerprint()) {
+      throw Error(ExitCode::bad_data, fmt::format("the data in {} is not what this run was trained on (its fingerprint differs): put it "
+                                                  "back, give the folder that holds it now with --data, or start a new run", quote(config_.data)));
+    }
+    if (position_.backend != backend_->fingerprint()) {
+      changes_.push_back(fmt::format("computed by '{}' and was by '{}'", backend_->fingerprint(), position_.backend));
+      if (!other_bits) {
+        throw Error(ExitCode::device, fmt::format("this run was computed by '{}', here it would be '{}', and the result would differ: "
+                                                  "resume it where it began, or go on with --other-bits, which says so",
+                                                  position_.backend, backend_->fingerprint()));
+      }
+    }
+    refuse_damaged_end();
+    try {
+      trainer_->load(checkpoint_->file, position_.step);
+    } catch (const Error& e) {
+      throw Error(e.code(), fmt::format("{}; put {} back as it was, or start a new run", e.what(), quote((folder_ / "config.toml").string())));
+    }
+    checkpoint_.reset();  // its memory is needed
+    if (!changes_.empty()) position_.other_bits.push_back({{"step", position_.step}, {"changes", changes_}});
+    if (done()) {
+      notes_.push_back(fmt::format("this run is finished, at step {} after {:.0f} s; --steps, --kimg, --epochs or --time with more than it has goes on "
+                                   "with it", position_.step, position_.seconds));
+    }
+  }
+
+  // A resume goes on from the newest checkpoint that is whole. Of a finished run there is nothing to go on with.
+  void refuse_damaged_end() {
+    for (const auto& [step, path, why] : checkpoint_->passed_over) {
+      if (limit_steps_ > 0 && step >= limit_steps_) {
+        throw Error(ExitCode::bad_file, fmt::format("this run is finished, and its checkpoint {} is damaged: {}; to train again from step {}, delete it "
+                                                    "and resume", quote(path.string()), why, position_.step));
+      }
+      notes_.push_back(fmt::format("checkpoint {} is damaged: {}; going on from step {}", quote(path.string()), why, position_.step));
+      std::error_code ignored;  // else it is passed over once more
+      fs::rename(path, path.string() + ".damaged", ignored);
+    }
+  }
+
+  void begin_folder() {
+    started_at_ = std::time(nullptr);
+    make_folder(folder_ / "ckpt");
+    make_folder(folder_ / "samples");
+    clock_.start(position_.seconds);
+    write_run_json("running", "");
+    write_file_atomically(folder_ / "config.toml", config_to_toml(config_));
+    if (last_checkpoint_step_ < 0) {
+      write_file_atomically(folder_ / "reals.png", encode_png(task_->reals()));
+      write_file_atomically(folder_ / "samples" / (step_name(0) + ".png"), encode_png(task_->samples(*trainer_)));
+    } else {
+      for (const char* name : {"stats.jsonl", "holdout.jsonl"}) truncate_after_step(folder_ / name, position_.step);
+      if (!changes_.empty()) save_checkpoint();
+    }
+    stats_.emplace(folder_ / "stats.jsonl");
+    last_snap_seconds_ = position_.seconds;
+  }
+
+  // ---- training ------------------------------------------------------------------------------------------------------
+
+  void run_steps() {
+    task_->start_loading({.start_step = position_.step, .threads = std::max(1, position_.threads / 2)});
+    std::exception_ptr unreadable;  // a batch that can't be made ends the training after the step that is under way
+    const auto prefetch = [&] {
+      try {
+        task_->prefetch(*trainer_);
+      } catch (...) {
+        unreadable = std::current_exception();
+      }
+    };
+    if (!done()) prefetch();
+    plan_from(position_.step);
+    while (!unreadable && !done() && CatchSignals::caught() == 0) {
+      const auto begin = Clock::now();
+      whole_ = false;
+      const StepStats stats = trainer_->step_prefetched(prefetch);
+      whole_ = true;
+      position_.step = stats.step;
+      const double measured = 1e3 * std::chrono::duration<double>(Clock::now() - begin).count();
+      const double ms = clock_.count() ? measured : smooth_ms_;
+      if (!stats_->append(stats_line(stats, ms))) note_once("stats.jsonl can't be written; training goes on without it");
+      report_progress(stats, ms);
+      ++steps_here_;
+      if (steps_here_ == steps_untimed) plan_from(position_.step);
+      const bool first_plan = decays_by_time() && position_.planned_steps == 0 && steps_here_ == steps_untimed + steps_timed;
+      if (first_plan || is_snap_due()) snapshot("running");
+    }
+    if (unreadable) std::rethrow_exception(unreadable);
+  }
+
+  bool is_snap_due() const {
+    return snap_.steps > 0 ? position_.step % snap_.steps == 0 : clock_.seconds() - last_snap_seconds_ >= snap_.seconds;
+  }
+
+  // Writes run.json, saves what can be saved, and throws on with the way out.
+  [[noreturn]] void fail(const Error& error) {
+    std::string what = error.what();
+    const auto attempt = [](auto&& action) {
+      try {
+        action();
+      } catch (const std::exception&) {  // what failed first is told
+      }
+    };
+    if (error.code() == ExitCode::out_of_memory) attempt([&] { what += batch_that_fits(); });
+    if (whole_ && position_.step > std::max<std::int64_t>(0, last_checkpoint_step_)) attempt([&] { save_checkpoint(); });
+    if (last_checkpoint_step_ > 0) {
+      const std::string resume = "pastiche train --resume " + shell_word(folder_.string());
+      what += error.code() == ExitCode::diverged
+                  ? fmt::format(": `{} --lr-g {:g} --lr-d {:g} --other-bits`", resume, config_.lr_g / 2, config_.lr_d / 2)
+                  : fmt::format("; step {} is saved, go on with `{}`", last_checkpoint_step_, resume);
+    }
+    attempt([&] { write_run_json(error.code() == ExitCode::diverged ? "diverged" : "failed", error.what()); });
+    attempt([&] { write_report(folder_); });
+    throw Error(error.code(), what);
+  }
+
   // The tail of an out-of-memory message; a tenth is left to workspaces.
   std::string batch_that_fits() const {
     const std::size_t memory = backend_->available_bytes() + backend_->pool_stats().held_bytes;
@@ -159,27 +252,52 @@ class Run {
     return batch < config_.batch ? fmt::format("; --batch {} would fit", batch) : "";
   }
 
-  void set_limit(std::int64_t steps) {
-    limit_steps_ = steps;
-    trainer_->set_total_steps(steps);
+  void note_once(const std::string& text) {
+    if (noted_.insert(text).second) events_.note(text);
   }
 
-  // Learning rates that decay need to know the end. Where only a time is given, it follows from the first steps, and stands in
-  // the config from then on, so that the rest of a run is the same however often it is resumed; the time is only a cap then.
-  void fix_total() {
-    if (config_.decay_from == 1 || limit_steps_ > 0) return;
-    const double left = limit_seconds_ - elapsed();
-    const double seconds_per_step = seconds_since(timed_from_) / steps_timed;
-    config_.steps = position_.step + std::max<std::int64_t>(1, static_cast<std::int64_t>(0.95 * left / seconds_per_step));  // snapshots take time too
-    set_limit(config_.steps);
-    write_file_atomically(folder_ / "config.toml", config_to_toml(config_));
-  }
+  // ---- how far it is -------------------------------------------------------------------------------------------------
 
-  double elapsed() const { return position_.seconds + seconds_since(begin_); }
+  // Seconds of training, over all stops.
+  class TrainingClock {
+   public:
+    void start(double seconds) { seconds_ = seconds, last_ = Clock::now(); }
+    double seconds() const { return seconds_; }
+    // Adds what passed since the last call, but for a time with a pause of the process (SIGSTOP, Ctrl-Z); says whether it did.
+    bool count() {
+      const auto now = Clock::now();
+      const double passed = std::chrono::duration<double>(now - std::exchange(last_, now)).count();
+      if (CatchSignals::continued()) return false;
+      seconds_ += passed;
+      return true;
+    }
+
+   private:
+    double seconds_ = 0;
+    Clock::time_point last_ = Clock::now();
+  };
+
+  // Learning rates that decay need to know the end. Where only a time is given, it is planned from the speed so far. That happens at
+  // checkpoints alone and stands in them, so that between two of them the rates depend on the step alone, and a resume repeats them.
+  bool decays_by_time() const { return config_.decay_from < 1 && limit_steps_ == 0; }
+  std::int64_t total_steps() const { return decays_by_time() ? position_.planned_steps : limit_steps_; }
+
+  void plan_from(std::int64_t step) { plan_from_step_ = step, plan_from_seconds_ = clock_.seconds(); }
+
+  void plan_end() {
+    const std::int64_t steps = position_.step - plan_from_step_;
+    if (!decays_by_time() || steps_here_ < steps_untimed + steps_timed || steps == 0 || done()) return;
+    const double seconds_per_step = (clock_.seconds() - plan_from_seconds_) / static_cast<double>(steps);
+    const double left = 0.95 * (limit_seconds_ - clock_.seconds());  // snapshots take time too
+    position_.planned_steps = position_.step + std::max<std::int64_t>(1, static_cast<std::int64_t>(left / seconds_per_step));
+    trainer_->set_total_steps(position_.planned_steps);
+    plan_from(position_.step);
+  }
 
   double fraction() const {
-    const double by_steps = limit_steps_ > 0 ? static_cast<double>(position_.step) / static_cast<double>(limit_steps_) : 0;
-    const double by_time = limit_seconds_ > 0 ? elapsed() / limit_seconds_ : 0;
+    const std::int64_t total = total_steps();
+    const double by_steps = total > 0 ? static_cast<double>(position_.step) / static_cast<double>(total) : 0;
+    const double by_time = limit_seconds_ > 0 ? clock_.seconds() / limit_seconds_ : 0;
     return std::max(by_steps, by_time);
   }
 
@@ -196,84 +314,52 @@ class Run {
   void report_progress(const StepStats& s, double ms) {
     smooth_ms_ = smooth_ms_ == 0 ? ms : 0.95 * smooth_ms_ + 0.05 * ms;
     double eta = limit_steps_ > 0 ? 1e-3 * smooth_ms_ * static_cast<double>(limit_steps_ - position_.step) : HUGE_VAL;
-    if (limit_seconds_ > 0) eta = std::min(eta, limit_seconds_ - elapsed());
+    if (limit_seconds_ > 0) eta = std::min(eta, limit_seconds_ - clock_.seconds());
     events_.stepped({.stats = s, .kimg = kimg(), .fraction = std::min(1.0, fraction()),
                      .images_per_second = 1e3 * config_.batch / smooth_ms_, .ms = smooth_ms_, .eta_seconds = std::max(0.0, eta)});
   }
 
-  void write_checkpoint(double seconds) {
+  // ---- the run folder ------------------------------------------------------------------------------------------------
+
+  // The commit point: what else is in the folder is made before it, and made again after a resume.
+  void save_checkpoint() {
+    position_.seconds = clock_.seconds();
     SafetensorsFile file;
     trainer_->save(file);
-    const ordered_json json{{"format_version", file_format_version},
-                            {"kind", "checkpoint"},
-                            {"model", task_->model_json()},
-                            {"step", position_.step},
-                            {"seconds", seconds},
-                            {"threads", position_.threads},
-                            {"backend", backend_->fingerprint()},
-                            {"data_fingerprint", task_->data_fingerprint()}};
-    file.metadata = {{"format", "pt"}, {"pastiche", json.dump()}};
-    write_safetensors(folder_ / "ckpt" / (step_name(position_.step) + ".safetensors"), file);
+    write_checkpoint(folder_, position_, task_->model_json(), std::move(file));
+    last_checkpoint_step_ = position_.step;
   }
 
-  // The checkpoint is the commit point: what follows it can be made again from it.
   void snapshot(const char* status) {
-    const double now = elapsed();
-    write_checkpoint(now);
-    write_file_atomically(folder_ / "samples" / (step_name(position_.step) + ".png"), encode_png(task_->samples(*trainer_)));
-    task_->write_models(*trainer_, folder_);
-    measure();
-    const auto kept = checkpoints_in(folder_);
-    for (std::size_t i = 0; i + static_cast<std::size_t>(config_.keep) < kept.size(); ++i) fs::remove(kept[i].second);
+    if (position_.step != last_checkpoint_step_) {
+      plan_end();
+      write_file_atomically(folder_ / "samples" / (step_name(position_.step) + ".png"), encode_png(task_->samples(*trainer_)));
+      task_->write_models(*trainer_, folder_);
+      measure();
+      if (!stats_->sync()) note_once("stats.jsonl can't be synced to the disk; a power failure may cost its last lines");
+      save_checkpoint();
+      delete_old_checkpoints();
+    }
+    clock_.count();
+    last_snap_seconds_ = clock_.seconds();
     write_run_json(status, "");
     write_report(folder_);
-    last_snap_seconds_ = now;
+  }
+
+  void delete_old_checkpoints() {
+    auto checkpoints = list_checkpoints(folder_);
+    std::erase_if(checkpoints, [this](const auto& each) { return each.first > position_.step; });
+    for (std::size_t i = 0; i + static_cast<std::size_t>(config_.keep) < checkpoints.size(); ++i) {
+      std::error_code error;
+      if (!fs::remove(checkpoints[i].second, error)) note_once(fmt::format("old checkpoints can't be deleted: {}", error.message()));
+    }
   }
 
   void measure() {
     const std::string line = task_->measure(*trainer_);
-    if (!line.empty() && !JsonLines(folder_ / "holdout.jsonl").append(line)) events_.note("holdout.jsonl can't be written");
-  }
-
-  void begin_folder() {
-    started_at_ = std::time(nullptr);
-    write_file_atomically(folder_ / "config.toml", config_to_toml(config_));
-    write_file_atomically(folder_ / "reals.png", encode_png(task_->reals()));
-    write_file_atomically(folder_ / "samples" / (step_name(0) + ".png"), encode_png(task_->samples(*trainer_)));
-  }
-
-  static Position read_position(const fs::path& folder) {
-    const auto checkpoints = checkpoints_in(folder);
-    if (checkpoints.empty()) {
-      throw Error(ExitCode::bad_file, fmt::format("{} has no checkpoint to resume from; start anew with `pastiche train --config {}`",
-                                                  quote(folder.string()), quote((folder / "config.toml").string())));
-    }
-    const SafetensorsFile file = read_safetensors(checkpoints.back().second);
-    if (file_kind(file, checkpoints.back().second) != "checkpoint") {
-      throw Error(ExitCode::bad_file, fmt::format("{} is not a checkpoint", quote(checkpoints.back().second.string())));
-    }
-    try {
-      const auto json = nlohmann::json::parse(file.metadata.at("pastiche"));
-      return {.step = json.at("step"), .seconds = json.at("seconds"), .threads = json.at("threads"), .backend = json.at("backend"),
-              .data_fingerprint = json.at("data_fingerprint")};
-    } catch (const nlohmann::json::exception& e) {
-      throw Error(ExitCode::bad_file, fmt::format("{}: its metadata is incomplete: {}", quote(checkpoints.back().second.string()), e.what()));
-    }
-  }
-
-  void restore() {
-    if (position_.data_fingerprint != task_->data_fingerprint()) {
-      throw Error(ExitCode::bad_data, fmt::format("the data in {} is not what this run was trained on (its fingerprint differs): put it "
-                                                  "back, or start a new run", quote(config_.data)));
-    }
-    if (position_.backend != backend_->fingerprint()) {
-      throw Error(ExitCode::device, fmt::format("this run was computed by '{}', here it would be '{}', and the result would differ: "
-                                                "resume it where it began, or start a new run", position_.backend, backend_->fingerprint()));
-    }
-    const fs::path path = folder_ / "ckpt" / (step_name(position_.step) + ".safetensors");
-    trainer_->load(read_safetensors(path), position_.step);
-    for (const char* name : {"stats.jsonl", "holdout.jsonl"}) truncate_after_step(folder_ / name, position_.step);
-    started_at_ = std::time(nullptr);
+    if (line.empty()) return;
+    JsonLines log(folder_ / "holdout.jsonl");
+    if (!log.append(line) || !log.sync()) note_once("holdout.jsonl can't be written; training goes on without it");
   }
 
   ordered_json parameter_counts() const {
@@ -293,49 +379,59 @@ class Run {
         {"data", {{"path", config_.data}, {"name", task_->data_name()}, {"pictures", task_->pictures()}, {"fingerprint", task_->data_fingerprint()},
                   {"skipped", task_->skipped()}}},
         {"backend", backend_->fingerprint()},
+        {"other_bits", position_.other_bits},
         {"seed", config_.seed},
         {"step", position_.step},
         {"kimg", kimg()},
-        {"seconds", elapsed()},
+        {"seconds", clock_.seconds()},
         {"started", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(started_at_))},
-        {"config", ordered_json::parse(config_to_json(config_))}};
+        {"config", position_.config}};
     write_file_atomically(folder_ / "run.json", json.dump(2) + "\n");
   }
 
   TrainConfig config_;
   const RunEvents& events_;
+  fs::path folder_;
   std::unique_ptr<RunLock> lock_;
-  std::unique_ptr<TrainingTask> task_;
+  std::optional<Checkpoint> checkpoint_;  // that this goes on from, until it is loaded
+  std::vector<std::string> changes_;      // of what decides the bits, since that checkpoint
+  std::vector<std::string> notes_;        // for the time when someone listens
   Position position_;
+  std::unique_ptr<TrainingTask> task_;
   DeviceChoice device_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Trainer> trainer_;
+  std::optional<JsonLines> stats_;
   Interval snap_;
   std::int64_t limit_steps_ = 0;
   double limit_seconds_ = 0;
-  fs::path folder_;
+  std::int64_t last_checkpoint_step_ = -1;
+  bool whole_ = true;  // between two steps; within one the networks are of two minds
   std::time_t started_at_ = 0;
-  Clock::time_point begin_ = Clock::now();
+  TrainingClock clock_;
   double last_snap_seconds_ = 0;
   double smooth_ms_ = 0;
   static constexpr int steps_untimed = 5, steps_timed = 20;  // the first ones make what later ones find made
-  Clock::time_point timed_from_{};
   std::int64_t steps_here_ = 0;  // since this process began or resumed
+  std::int64_t plan_from_step_ = 0;
+  double plan_from_seconds_ = 0;
+  std::set<std::string> noted_;
 };
 
 }  // namespace
 
 RunResult train(TrainConfig config, const RunEvents& events) {
   validate(config);
-  return Run(std::move(config), events, {}).train();
+  return Run(std::move(config), events, {}, false).train();
 }
 
-RunResult resume_training(const fs::path& folder, const RunEvents& events) {
+RunResult resume_training(const fs::path& folder, const RunEvents& events, const ResumeOptions& options) {
   if (!fs::is_directory(folder)) throw Error(ExitCode::bad_file, fmt::format("no run folder {}", quote(folder.string())));
   TrainConfig config;
   load_config(folder / "config.toml", config);
+  if (options.change) options.change(config);
   validate(config);
-  return Run(std::move(config), events, folder).train();
+  return Run(std::move(config), events, folder, options.other_bits).train();
 }
 
 }  // namespace pastiche
