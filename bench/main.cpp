@@ -260,16 +260,22 @@ void register_all(const BenchOptions& o, const Names& names, Registered& r) {
   }
 }
 
+// Empty where the run went well. Google Benchmark 1.8 has other names for it.
+template <class Run> std::string error_of(const Run& run) {
+  if constexpr (requires { run.error_occurred; }) return run.error_occurred ? run.error_message : "";
+  else return run.skipped ? run.skip_message : "";
+}
+
 // A line on a terminal that says how far it is; the table comes from the JSON.
 class Progress final : public benchmark::BenchmarkReporter {
  public:
   bool ReportContext(const Context&) override { return true; }
   void ReportRuns(const std::vector<Run>& runs) override {
     for (const Run& run : runs) {
-      if (run.error_occurred && !run.error_message.starts_with("absent")) {
-        fmt::print(stderr, "\r\x1b[K{}: {}\n", run.benchmark_name(), run.error_message);
-        failed = true;
-      }
+      const std::string error = error_of(run);
+      if (error.empty() || error.starts_with("absent")) continue;
+      fmt::print(stderr, "\r\x1b[K{}: {}\n", run.benchmark_name(), error);
+      failed = true;
     }
     ++done_;
     if (isatty(2)) fmt::print(stderr, "\r\x1b[K{} {:.110}", done_, runs.front().benchmark_name());

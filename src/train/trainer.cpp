@@ -1,6 +1,7 @@
 // What every training step has, whatever its networks.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "ops/check.h"

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "backends/cpu/cpu.h"
+#include "backends/cpu/onednn_version.h"
 #include "backends/cpu/vectorise.h"
 
 namespace pastiche {
@@ -61,20 +62,19 @@ ConvPlan::ConvPlan(OneDnn& dnn, const ConvShape& s) : dnn_(dnn), pass_(s.pass) {
     attributes.set_post_ops(add_to);
   }
   try {
-    const dnnl::convolution_forward::primitive_desc forward(
-        {dnnl::prop_kind::forward_training, direct, x, any_order(s.dtype), y, strides, dilates, near, far_sides}, attributes,
-        dnn.engine);
+    const auto forward = onednn::primitive_desc<dnnl::convolution_forward>(
+        dnn.engine, attributes, dnnl::prop_kind::forward_training, direct, x, any_order(s.dtype), y, strides, dilates, near, far_sides);
     if (pass_ == ConvShape::Pass::forward) {
       primitive_ = dnnl::convolution_forward(forward);
       from_ = x, to_ = y, weights_ = forward.weights_desc(), scratchpad_ = forward.scratchpad_desc();
     } else if (pass_ == ConvShape::Pass::dgrad) {
-      const dnnl::convolution_backward_data::primitive_desc backward(
-          {direct, x, any_order(s.dtype), y, strides, dilates, near, far_sides}, attributes, dnn.engine, forward);
+      const auto backward = onednn::backward_primitive_desc<dnnl::convolution_backward_data>(
+          dnn.engine, attributes, forward, direct, x, any_order(s.dtype), y, strides, dilates, near, far_sides);
       primitive_ = dnnl::convolution_backward_data(backward);
       from_ = y, to_ = x, weights_ = backward.weights_desc(), scratchpad_ = backward.scratchpad_desc();
     } else {
-      const dnnl::convolution_backward_weights::primitive_desc backward(
-          {direct, x, any_order(DType::f32), y, strides, dilates, near, far_sides}, attributes, dnn.engine, forward);
+      const auto backward = onednn::backward_primitive_desc<dnnl::convolution_backward_weights>(
+          dnn.engine, attributes, forward, direct, x, any_order(DType::f32), y, strides, dilates, near, far_sides);
       primitive_ = dnnl::convolution_backward_weights(backward);
       from_ = x, to_ = y, weights_ = backward.diff_weights_desc(), scratchpad_ = backward.scratchpad_desc();
     }
@@ -128,7 +128,7 @@ OneDnn::OneDnn(Backend& memory, int threads, const ConvRules& rules)
     : memory(memory), threads(threads), rules(rules), engine(dnnl::engine::kind::cpu, 0), stream(engine) {
   const std::string isa = instruction_set();
   has_avx512_ = has_bf16_ = isa.starts_with("avx512_core");
-  has_amx_ = isa.ends_with("amx");
+  has_amx_ = isa.starts_with("avx512_core_amx");
 }
 
 OneDnn::Use::Use(OneDnn& dnn) : lock_(dnn.mutex_), threads_before_(omp_get_max_threads()) { omp_set_num_threads(dnn.threads); }
@@ -152,7 +152,7 @@ void OneDnn::gemm(const GemmShape& s, const void* a, const void* b, void* y) {
     plan.b = {{s.k, s.n}, data_type(s.dtype), s.tb == Transpose::yes ? Tag::ba : Tag::ab};
     plan.y = {{s.m, s.n}, data_type(s.result), Tag::ab};
     try {
-      const dnnl::matmul::primitive_desc desc({plan.a, plan.b, plan.y}, scratchpad_from_user(), engine);
+      const auto desc = onednn::primitive_desc<dnnl::matmul>(engine, scratchpad_from_user(), plan.a, plan.b, plan.y);
       plan.primitive = dnnl::matmul(desc);
       plan.scratchpad = desc.scratchpad_desc();
     } catch (const dnnl::error& error) {
@@ -168,21 +168,7 @@ void OneDnn::gemm(const GemmShape& s, const void* a, const void* b, void* y) {
                                   {DNNL_ARG_SCRATCHPAD, dnnl::memory(plan.scratchpad, engine, scratchpad.get())}});
 }
 
-std::string OneDnn::instruction_set() const {
-  switch (dnnl::get_effective_cpu_isa()) {
-    case dnnl::cpu_isa::sse41: return "sse41";
-    case dnnl::cpu_isa::avx: return "avx";
-    case dnnl::cpu_isa::avx2: return "avx2";
-    case dnnl::cpu_isa::avx2_vnni: return "avx2_vnni";
-    case dnnl::cpu_isa::avx512_mic: return "avx512_mic";
-    case dnnl::cpu_isa::avx512_mic_4ops: return "avx512_mic_4ops";
-    case dnnl::cpu_isa::avx512_core: return "avx512_core";
-    case dnnl::cpu_isa::avx512_core_vnni: return "avx512_core_vnni";
-    case dnnl::cpu_isa::avx512_core_bf16: return "avx512_core_bf16";
-    case dnnl::cpu_isa::avx512_core_amx: return "avx512_core_amx";
-    default: return fmt::format("isa {:#x}", static_cast<unsigned>(dnnl::get_effective_cpu_isa()));
-  }
-}
+std::string OneDnn::instruction_set() const { return onednn::instruction_set(); }
 
 // ---- CpuBackend ------------------------------------------------------------------------------------------------------
 CpuBackend::CpuBackend(int threads, const ConvRules& rules)
