@@ -151,6 +151,15 @@ TEST_F(Bench, HelpOpensWithTwoExamples) {
   }
 }
 
+TEST_F(Bench, SaysHowToBuildWhatMeasures) {
+  fs::copy_file(PASTICHE_PROGRAM, folder_ / "pastiche");
+  for (const char* arguments : {"bench --dry-run", "bench model"}) {
+    const std::string command = "cd " + folder_.string() + " && ./pastiche " + arguments + " >out 2>err </dev/null";
+    EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 1);
+    EXPECT_NE(text_of(folder_ / "err").find("tools/run bench"), std::string::npos) << text_of(folder_ / "err");
+  }
+}
+
 // The rest needs the program that measures.
 class BenchProgram : public Bench {
  protected:

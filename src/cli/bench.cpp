@@ -36,8 +36,8 @@ double parse_percent(const std::string& text) {
 fs::path bench_program() {
   const fs::path program = fs::read_symlink("/proc/self/exe").parent_path() / "pastiche-bench";
   if (!fs::exists(program)) {
-    throw Error(ExitCode::failed, fmt::format("the program that measures, {}, was not built: cmake -S . -B build -DPASTICHE_BENCH=ON && cmake "
-                                              "--build build", quote(program.string())));
+    throw Error(ExitCode::failed, fmt::format("the program that measures, {}, was not built: tools/run bench builds it, or cmake -S . -B build "
+                                              "-DPASTICHE_BENCH=ON && cmake --build build", quote(program.string())));
   }
   return program;
 }
