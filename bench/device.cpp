@@ -78,14 +78,16 @@ void flush_from_caches(const void*, std::size_t) {
 class HostDevice final : public Device {
  public:
   HostDevice(const std::string& name, int threads, const KernelChoice& kernels)
-      : Device(name), threads_(threads), backend_(make_backend(name, threads, kernels)) {
-    byte_ = Tensor::full(*backend_, {1}, 0);
-  }
+      : Device(name), threads_(threads), kernels_(kernels) {}
 
-  Backend& backend() override { return *backend_; }
-  bool supports(DType dtype) override { return backend_->supports(dtype); }
+  Backend& backend() override {
+    if (!backend_) backend_ = make_backend(name(), threads_, kernels_);
+    return *backend_;
+  }
+  bool supports(DType dtype) override { return name() == "cuda" || backend().supports(dtype); }  // rows of a GPU are listed in any build
 
   void wait() override {
+    if (!byte_.defined()) byte_ = Tensor::full(backend(), {1}, 0);
     float ignored = 0;
     byte_.copy_to_host(&ignored);
   }
@@ -123,6 +125,7 @@ class HostDevice final : public Device {
   };
 
   int threads_;
+  KernelChoice kernels_;
   std::unique_ptr<Backend> backend_;
   Tensor byte_;
 };

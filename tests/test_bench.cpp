@@ -204,8 +204,7 @@ TEST_F(BenchProgram, DryRunListsWhatIsThenMeasured) {
   EXPECT_GT(names.size(), 50u);
 }
 
-#ifdef PASTICHE_CUDA
-// With or without one: the rows of any device of ours, and cuDNN's beside them where this build has it.
+// With or without one, in a build for it or not: the rows of any device of ours, and cuDNN's beside them where this build has it.
 TEST_F(BenchProgram, DryRunListsTheRowsOfAGpu) {
   std::set<std::string> ours, expected = lines_of(run("bench --device simt --batch 64 --precision f32,bf16 --dry-run").out);
   const Finished f = run("bench --device cuda --precision f32,bf16 --dry-run");
@@ -217,7 +216,6 @@ TEST_F(BenchProgram, DryRunListsTheRowsOfAGpu) {
   }
   EXPECT_EQ(ours, expected);
 }
-#endif
 
 // ---- the bound model -------------------------------------------------------------------------------------------------
 
