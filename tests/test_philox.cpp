@@ -1,6 +1,7 @@
 // philox.h: the published vectors, and how near its polynomials come to a math library.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 

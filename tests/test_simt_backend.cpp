@@ -1,6 +1,7 @@
 // The CUDA backend as a whole, on src/simt: recorded steps, memory that runs out, absent devices, whole trainings.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <map>

@@ -1,6 +1,8 @@
 // Pictures through a translator: tiles equal the whole, and what becomes of odd sizes, alpha, gray and the source's colours.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "backends/plan.h"
 #include "dirty_folder.h"
 #include "op_cases.h"
