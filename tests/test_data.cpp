@@ -1,8 +1,13 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <functional>
+#include <map>
+#include <new>
 #include <numeric>
 #include <set>
 
@@ -171,6 +176,152 @@ TEST(Data, NoticesFilesThatChangeLater) {
   EXPECT_NO_THROW(cached->picture(2));
   EXPECT_NO_THROW(lazy->picture(0));
   for (const int index : {1, 2}) refusal(ExitCode::bad_data, [&] { lazy->picture(index); });
+  EXPECT_THROW(lazy->picture(2), UnreadableFile);  // which may come back
+  dirty::write(folder / "0.png", encode_png(noise(8, 9, 3, 0)));
+  EXPECT_NE(refusal(ExitCode::bad_data, [&] { lazy->picture(0); }).find("bytes"), std::string::npos);
+}
+
+TEST(Data, FingerprintIsOfRelativePaths) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 3; ++i) dirty::write(folder / (std::to_string(i) + ".png"), encode_png(noise(8, 8, 3, i)));
+  const TemporaryFolder other;
+  fs::copy(folder.path(), other / "moved");
+  EXPECT_EQ(open_dataset(other / "moved")->fingerprint(), open_dataset(folder.path())->fingerprint());
+  const fs::path idx = test_data / "fashion";
+  for (const auto& entry : fs::directory_iterator(idx)) fs::copy(entry.path(), other / entry.path().filename().string());
+  EXPECT_EQ(open_dataset(other.path())->fingerprint(), open_dataset(idx)->fingerprint());
+}
+
+// What programs leave beside pictures, by its kind.
+TEST(Data, LeavesOutAndCountsWhatProgramsLeave) {
+  const TemporaryFolder folder;
+  const Bytes png = dirty::make_png({});
+  const auto put = [&](const std::string& name) {
+    fs::create_directories((folder / name).parent_path());
+    dirty::write(folder / name, png);
+  };
+  // Names of the user's own, which only look like those.
+  const std::vector<std::string> pictures{"@home/a.png", "a.png", "a~b.png", "cat_original.png", "my_original/a.png",
+                                          "old.bak/a.png", "original.png", "thumbs/a.png", "tmp/a.png"};
+  for (const std::string& name : pictures) put(name);
+  const std::string before = open_dataset(folder.path())->fingerprint();
+  std::map<std::string, std::int64_t> expected;
+  for (const auto& [kind, names] : std::map<std::string, std::vector<std::string>>{
+           {"thumbnails", {"@eaDir/a.png/SYNOPHOTO_THUMB_S.jpg", "my_original/@EADIR/a.png/x.jpg", "SYNOPHOTO_a.jpg",
+                           ".@__thumb/a.png", ".thumbnails/large/a.png", "thumbs.DB"}},
+           {"deleted files", {"#recycle/a.png", "@Recycle/a.png", "$Recycle.Bin/S-1/a.png", ".Trash-1000/files/a.png"}},
+           {"backups", {"_gsdata_/a.png", ".stversions/a.png", "#snapshot/1/a.png", "a.png_original", "a.png~", "a.png.bak", "a.png.orig"}},
+           {"unfinished files", {"~syncthing~a.png", ".syncthing.a.png.tmp", "a.png.tmp", "A.tmp/a.png", "a.png.part"}},
+           {"system files", {"System Volume Information/a.png", "lost+found/a.png", "__MACOSX/a.png", "._a.png"}},
+           {"hidden files", {".a.png", ".git/a.png"}}}) {
+    for (const std::string& name : names) put(name);
+    expected[kind] = static_cast<std::int64_t>(names.size());
+  }
+  dirty::write(folder / ".DS_Store", bytes_of("no picture, so nobody misses it"));
+  dirty::write(folder / "notes.txt~", bytes_of("no picture, so nobody misses it"));
+  const auto data = open_dataset(folder.path());
+  EXPECT_EQ(data->fingerprint(), before);
+  EXPECT_EQ(data->left_out(), expected);
+  std::vector<std::string> names;
+  for (std::int64_t i = 0; i < data->size(); ++i) names.push_back(data->picture_name(i));
+  EXPECT_EQ(names, pictures);
+  const DatasetReport report = check_dataset(folder.path());
+  EXPECT_EQ(report.left_out, expected);
+  EXPECT_EQ(nlohmann::json::parse(to_json(report))["left_out"], nlohmann::json(expected));
+  EXPECT_NE(to_text(report).find("left out: backups (7)"), std::string::npos) << to_text(report);
+
+  for (const std::string& name : pictures) fs::remove(folder / name);
+  const std::string reason = refusal(ExitCode::bad_data, [&] { open_dataset(folder.path()); });
+  EXPECT_NE(reason.find("hidden files (2)"), std::string::npos) << reason;
+}
+
+// As to a folder of a drive that isn't there.
+TEST(Data, ListsLinksToNothing) {
+  const TemporaryFolder folder;
+  dirty::write(folder / "a.png", dirty::make_png({}));
+  fs::create_symlink("nowhere", folder / "photos");
+  const auto data = open_dataset(folder.path());
+  ASSERT_EQ(data->skipped().size(), 1u);
+  EXPECT_EQ(data->skipped()[0].file, "photos");
+  refusal(ExitCode::bad_data, [&] { open_dataset(folder.path(), {.strict = true}); });
+}
+
+TEST(Data, LeavesOutRunFolders) {
+  const TemporaryFolder folder;
+  const auto put = [&](const std::string& name) {
+    fs::create_directories((folder / name).parent_path());
+    dirty::write(folder / name, dirty::make_png({}));
+  };
+  put("a.png");
+  const std::string before = open_dataset(folder.path())->fingerprint();
+  for (const std::string run : {"runs/00000-a", "runs/00001-b", "runs/00002-c"}) {
+    put(run + "/samples/000000.png");
+    put(run + "/reals.png");
+    fs::create_directory(folder / (run + "/ckpt"));
+    dirty::write(folder / (run + "/config.toml"), {});
+    if (!run.ends_with('c')) dirty::write(folder / (run + "/run.json"), {});  // the last one has just begun
+  }
+  const auto data = open_dataset(folder.path());
+  EXPECT_EQ(data->fingerprint(), before);
+  EXPECT_EQ(data->left_out(), (LeftOut{{"run folders", 3}}));
+  // Neither alone makes one.
+  put("config/a.png"), put("json/a.png");
+  dirty::write(folder / "config/config.toml", {});
+  dirty::write(folder / "json/run.json", {});
+  EXPECT_EQ(open_dataset(folder.path())->size(), 3);
+}
+
+// Root may enter anything, so the tests' root becomes someone else.
+class AsNobody {
+ public:
+  AsNobody() {
+    if (::geteuid() == 0) set(65534);
+  }
+  ~AsNobody() {
+    if (::getuid() == 0) set(0);
+  }
+
+ private:
+  static void set(uid_t user) { EXPECT_EQ(::seteuid(user), 0); }
+};
+
+TEST(Data, RefusesAFolderItCantEnter) {
+  const TemporaryFolder folder;
+  fs::permissions(folder.path(), fs::perms(0755));
+  for (const char* name : {"data/most/deeper", "closed"}) fs::create_directories(folder / name);
+  for (const char* name : {"data/a.png", "data/most/a.png", "data/most/deeper/a.png", "closed/a.png"}) {
+    dirty::write(folder / name, dirty::make_png({}));
+  }
+  fs::permissions(folder / "closed", fs::perms::none);
+  const auto expect_refused = [&](int mode) {
+    fs::permissions(folder / "data/most", fs::perms(mode));
+    {
+      const AsNobody nobody;
+      const std::string reason = refusal(ExitCode::bad_data, [&] { open_dataset(folder / "data"); });
+      EXPECT_NE(reason.find("Permission denied"), std::string::npos) << reason;
+      EXPECT_NE(reason.find("chmod -R u+rX " + (folder / "data/most").string()), std::string::npos) << reason;
+      refusal(ExitCode::bad_data, [&] { open_dataset(folder / "data", {.height = 8, .width = 8, .strict = true}); });
+      const DatasetReport report = check_dataset(folder / "data");
+      EXPECT_EQ(report.usable, 1);
+      EXPECT_TRUE(std::any_of(report.unusable.begin(), report.unusable.end(), [](const SkippedFile& file) {
+        return file.file.starts_with("most") && file.reason.starts_with("a folder, with all in it: Permission denied");
+      }));
+      const std::string closed = refusal(ExitCode::bad_data, [&] { open_dataset(folder / "closed"); });
+      EXPECT_NE(closed.find("can't list"), std::string::npos) << closed;
+    }
+    fs::permissions(folder / "data/most", fs::perms(0755));
+  };
+  expect_refused(0000);
+  expect_refused(0444);  // names can be listed, and nothing more
+  fs::permissions(folder / "closed", fs::perms(0755));
+
+  std::string deep = "data/deep";
+  for (int i = 0; i < 70; ++i) deep += "/d";
+  fs::create_directories(folder / deep);
+  dirty::write(folder / (deep + "/a.png"), dirty::make_png({}));
+  const std::string reason = refusal(ExitCode::bad_data, [&] { open_dataset(folder / "data"); });
+  EXPECT_NE(reason.find("64 deep"), std::string::npos) << reason;
+  EXPECT_EQ(check_dataset(folder / "data").unusable.size(), 1u);
 }
 
 TEST(Data, FingerprintCoversNamesAndContents) {
@@ -207,22 +358,24 @@ TEST(Data, CheckFindsDuplicates) {
   EXPECT_NE(to_text(report).find("same bytes: 'a.png' 'b.png'"), std::string::npos) << to_text(report);
 }
 
-// Pictures of 2x3 whose pixels tell their index; it throws when asked for `bad`.
+// Pictures of 2x3 whose pixels tell their index. Of those that `broken` or `away` says it throws.
 class CountingData final : public Dataset {
  public:
-  explicit CountingData(std::int64_t size, std::int64_t bad = -1) : Dataset("counting"), bad_(bad) {
+  using Which = std::function<bool(std::int64_t index)>;
+  explicit CountingData(std::int64_t size, Which broken = {}, Which away = {}) : Dataset("counting"), broken_(broken), away_(away) {
     size_ = size;
     height_ = 2;
     width_ = 3;
     channels_ = 1;
   }
   void read(std::int64_t index, std::uint8_t* out) const override {
-    if (index == bad_) throw Error(ExitCode::bad_data, "this one is bad");
+    if (broken_ && broken_(index)) throw Error(ExitCode::bad_data, "this one is bad");
+    if (away_ && away_(index)) throw UnreadableFile("this one is away");
     for (int i = 0; i < 6; ++i) out[i] = static_cast<std::uint8_t>(6 * index + i);
   }
 
  private:
-  std::int64_t bad_;
+  const Which broken_, away_;
 };
 
 std::vector<Batch> batches(const Dataset& data, const LoaderOptions& options, int count) {
@@ -305,18 +458,111 @@ TEST(Loader, MirrorsAboutHalf) {
   EXPECT_NEAR(mirrored, 740, 80);
 }
 
-TEST(Loader, PassesErrorsOn) {
-  const CountingData data(10, 3);
-  BatchLoader loader(data, {.batch = 5, .threads = 4});
-  int given = 0;
-  try {
-    for (; given < 3; ++given) loader.next();
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_STREQ(error.what(), "this one is bad");
+TEST(Loader, ReplacesWhatIsBroken) {
+  const CountingData whole(37), data(37, [](std::int64_t index) { return index % 5 == 3; });
+  LoaderOptions options{.batch = 8, .seed = 5, .threads = 1, .mirror = MirrorMode::random};
+  const std::vector<Batch> before = batches(whole, options, 40), expected = batches(data, options, 40);
+  std::set<std::int64_t> replacements;
+  for (int step = 0; step < 40; ++step) {
+    for (int j = 0; j < 8; ++j) {
+      const std::int64_t index = expected[step].indices[j];
+      EXPECT_NE(index % 5, 3);
+      if (before[step].indices[j] % 5 == 3) replacements.insert(index);
+      else EXPECT_EQ(index, before[step].indices[j]);
+      const std::uint8_t* pixels = expected[step].pixels.data() + 6 * j;
+      EXPECT_EQ(*std::min_element(pixels, pixels + 6), static_cast<std::uint8_t>(6 * index));
+    }
   }
+  EXPECT_GT(replacements.size(), 15u);  // not always the same ones
+  for (int threads = 1; threads <= 8; ++threads) {
+    options.threads = threads;
+    const std::vector<Batch> again = batches(data, options, 40);
+    EXPECT_TRUE(std::equal(expected.begin(), expected.end(), again.begin(), equal)) << threads;
+  }
+  for (options.start_step = 0; options.start_step < 15; ++options.start_step) {
+    const std::vector<Batch> later = batches(data, options, 5);
+    EXPECT_TRUE(std::equal(later.begin(), later.end(), expected.begin() + options.start_step, equal)) << options.start_step;
+  }
+}
+
+TEST(Loader, TellsOnceWhatItReplaced) {
+  const CountingData data(37, [](std::int64_t index) { return index % 5 == 3; });
+  BatchLoader loader(data, {.batch = 8, .threads = 3});
+  std::vector<std::string> told;
+  for (int step = 0; step < 100; ++step) {
+    loader.next();
+    for (const SkippedFile& file : loader.take_replaced()) {
+      told.push_back(file.file);
+      EXPECT_EQ(file.reason, "this one is bad");
+    }
+  }
+  std::sort(told.begin(), told.end());
+  EXPECT_EQ(told, (std::vector<std::string>{"000003", "000008", "000013", "000018", "000023", "000028", "000033"}));
+}
+
+// A drive that is away for a moment changes nothing.
+TEST(Loader, WaitsForWhatIsAway) {
+  const LoaderOptions options{.batch = 8, .seed = 5, .threads = 2, .patience_seconds = 600};
+  const std::vector<Batch> expected = batches(CountingData(37), options, 10);
+  for (const bool all : {false, true}) {
+    std::atomic<int> times_away = 4;
+    const CountingData data(37, {}, [&](std::int64_t index) { return (all || index == 20) && times_away-- > 0; });
+    BatchLoader loader(data, options);
+    for (const Batch& batch : expected) EXPECT_TRUE(equal(loader.next(), batch));
+    EXPECT_LT(times_away, 0);
+    EXPECT_TRUE(loader.take_replaced().empty());
+  }
+  // Where a file is waited for in vain, and then all: the whole set is waited for.
+  std::atomic<int> times_away = 150;
+  const CountingData data(37, {}, [&](std::int64_t) { return times_away-- > 0; });
+  BatchLoader loader(data, {.batch = 8, .seed = 5, .threads = 1, .patience_seconds = 10});
+  EXPECT_NO_THROW(loader.next());
+}
+
+TEST(Loader, WaitsInVainOnlyOnce) {
+  std::vector<std::int64_t> tried;
+  const CountingData data(1'000'000, {}, [&](std::int64_t index) {
+    tried.push_back(index);
+    return index % 2 == 0;
+  });
+  batches(data, {.batch = 100, .threads = 1, .patience_seconds = 0.5}, 10);
+  std::set<std::int64_t> waited_for;
+  for (std::size_t i = 1; i < tried.size(); ++i) {
+    if (tried[i] == tried[i - 1]) waited_for.insert(tried[i]);
+  }
+  EXPECT_LE(waited_for.size(), 1u);
+}
+
+TEST(Loader, EndsWhereNothingCanBeRead) {
+  const auto all = [](std::int64_t) { return true; };
+  for (const CountingData& data : {CountingData(10, all), CountingData(10, {}, all)}) {
+    BatchLoader loader(data, {.batch = 5, .threads = 4, .patience_seconds = 0.1});
+    const std::string reason = refusal(ExitCode::bad_data, [&] { loader.next(); });
+    EXPECT_NE(reason.find("10 of its 10 pictures"), std::string::npos) << reason;
+    EXPECT_NE(reason.find("this one is"), std::string::npos) << reason;
+    refusal(ExitCode::bad_data, [&] { loader.next(); });
+  }
+  // One that waits can be ended.
+  const CountingData data(10, {}, all);
+  const BatchLoader loader(data, {.batch = 5, .threads = 4, .patience_seconds = 1e6});
+}
+
+TEST(Loader, ReplacesNothingWhereStrict) {
+  const CountingData data(10, [](std::int64_t index) { return index == 3; });
+  BatchLoader loader(data, {.batch = 5, .threads = 4, .strict = true});
+  int given = 0;
+  const std::string reason = refusal(ExitCode::bad_data, [&] {
+    for (; given < 3; ++given) loader.next();
+  });
+  EXPECT_TRUE(reason.starts_with("this one is bad; --strict")) << reason;
   EXPECT_LT(given, 2);  // the bad one is in the first epoch of two batches
   EXPECT_THROW(loader.next(), Error);
+}
+
+TEST(Loader, PassesOtherErrorsOn) {
+  const CountingData data(10, [](std::int64_t) -> bool { throw std::bad_alloc(); });
+  BatchLoader loader(data, {.batch = 5, .threads = 4});
+  EXPECT_THROW(loader.next(), std::bad_alloc);
 }
 
 TEST(Loader, EndsAtAnyTime) {

@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -248,6 +251,35 @@ TEST(Pairs, FingerprintCoversBothAndTheChoice) {
   EXPECT_EQ(prints.size(), 5u);
 }
 
+TEST(Pairs, FingerprintIsOfRelativePaths) {
+  const TemporaryFolder folder;
+  write_pairs(folder / "A", folder / "B", 10, 12, 24);
+  const auto prints = [&](const std::string& root) {
+    std::vector<std::string> prints;
+    for (const Pairing pairing : {Pairing::paired, Pairing::unpaired}) {
+      const DomainOptions options{.holdout = 0.2};
+      prints.push_back(open_domains(folder / root, {}, pairing, options).fingerprint);
+      prints.push_back(open_domains(folder / root / "A", folder / root / "B", pairing, options).fingerprint);
+      prints.push_back(open_domains(folder / root / "A", {}, pairing, options).fingerprint);  // side by side
+    }
+    return prints;
+  };
+  const std::vector<std::string> before = prints("");
+  fs::create_directory(folder / "moved");
+  for (const char* name : {"A", "B"}) fs::rename(folder / name, folder / "moved" / name);
+  EXPECT_EQ(prints("moved"), before);
+}
+
+TEST(Pairs, CountsWhatIsLeftOutOfBoth) {
+  const TemporaryFolder folder;
+  write_pairs(folder / "A", folder / "B", 3, 12, 24);
+  write_pairs(folder / "A/@eaDir", folder / "B/@eaDir", 2);
+  write_picture(folder / "A/0.png~", noise(8, 8, 3, 1));
+  EXPECT_EQ(open_domains(folder.path(), {}, Pairing::paired).left_out, (LeftOut{{"backups", 1}, {"thumbnails", 4}}));
+  EXPECT_EQ(open_domains(folder / "A", {}, Pairing::paired).left_out, (LeftOut{{"backups", 1}, {"thumbnails", 2}}));  // side by side
+  EXPECT_EQ(make_pairs(folder / "B", folder / "out", SourceKind::gray).left_out, (LeftOut{{"thumbnails", 2}}));
+}
+
 struct CopiedBatch {
   Batch a, b;
   bool operator==(const CopiedBatch& other) const {
@@ -338,18 +370,46 @@ TEST(PairLoader, BatchesDependOnTheSeedAloneAndResume) {
   }
 }
 
-TEST(PairLoader, RefusesBadOptionsAndPassesErrorsOn) {
+TEST(PairLoader, RefusesBadOptions) {
   const TemporaryFolder folder;
   write_pairs(folder / "A", folder / "B", 4);
   fs::remove(folder / "B/3.png");
-  DomainOptions lazy = jitter;
-  lazy.data.cache_bytes = 0;
-  const DomainPair data = open_domains(folder.path(), {}, Pairing::paired, lazy);
+  const DomainPair data = open_domains(folder.path(), {}, Pairing::paired, jitter);
   EXPECT_NE(refusal(ExitCode::usage, [&] { PairLoader loader(data, {.batch = 4}); }).find("1 to 3"), std::string::npos);
   refusal(ExitCode::usage, [&] { BatchLoader loader(*data.a, {.batch = 1, .crop_height = 13, .crop_width = 4}); });
+}
+
+TEST(PairLoader, ReplacesBothOfAPair) {
+  const TemporaryFolder folder;
+  write_pairs(folder / "A", folder / "B", 7);
+  DomainOptions lazy = jitter;
+  lazy.data.cache_bytes = 0;
+  const DomainPair pairs = open_domains(folder.path(), {}, Pairing::paired, lazy);
+  const DomainPair unpaired = open_domains(folder.path(), {}, Pairing::unpaired, lazy);
+  dirty::write(folder / "A/2.png", Bytes(10));
   fs::remove(folder / "B/1.png");
-  PairLoader loader(data, {.batch = 3, .threads = 3});
-  refusal(ExitCode::bad_data, [&] { loader.next(); });
+  const LoaderOptions options{.batch = 5, .seed = 3, .mirror = MirrorMode::random, .patience_seconds = 0.1};
+  for (const CopiedBatch& batch : batches(pairs, options, 30)) {
+    EXPECT_EQ(batch.a.indices, batch.b.indices);
+    for (const std::int64_t index : batch.a.indices) EXPECT_TRUE(index != 1 && index != 2) << index;
+    for (std::size_t i = 0; i < batch.a.pixels.size(); ++i) ASSERT_EQ(batch.a.pixels[i], 255 - batch.b.pixels[i]);
+  }
+  const auto replaced = [&](const DomainPair& data) {
+    PairLoader loader(data, options);
+    for (int i = 0; i < 30; ++i) loader.next();
+    std::set<std::string> files;
+    for (const SkippedFile& file : loader.take_replaced()) files.insert(file.file);
+    EXPECT_TRUE(loader.take_replaced().empty());
+    return files;
+  };
+  const std::set<std::string> both{"1.png", "2.png"};
+  EXPECT_EQ(replaced(pairs), both);
+  EXPECT_EQ(replaced(unpaired), both);
+  fs::remove_all(folder / "B");
+  for (const DomainPair* data : {&pairs, &unpaired}) {
+    PairLoader loader(*data, options);
+    refusal(ExitCode::bad_data, [&] { loader.next(); });
+  }
 }
 
 Image square() {  // of 6x6 pixels in the middle of 16x16
@@ -496,6 +556,50 @@ TEST(MakePairs, Refuses) {
     EXPECT_NE(refusal(ExitCode::bad_file, [&] { make("data", out); }).find(out), std::string::npos);
   }
   refusal(ExitCode::usage, [&] { make_pairs(folder / "data", folder / "large", SourceKind::gray, 70000, 8); });
+}
+
+// What a call leaves that was killed at any time; see Staging.
+TEST(MakePairs, BeginsAnewAfterAnInterruptedCall) {
+  const TemporaryFolder folder;
+  write_picture(folder / "data/a.png", noise(8, 8, 3, 1));
+  write_picture(folder / "picture", noise(8, 8, 3, 2));
+  const fs::path out = folder / "out";
+  const auto put = [&](const std::string& name) {
+    fs::create_directories((out / name).parent_path());
+    fs::copy_file(folder / "picture", out / name);
+  };
+  using Names = std::vector<std::string>;
+  for (const Names& left : {Names{}, Names{"pairs.tmp/A/x.png"}, Names{"pairs.tmp/A/x.png", "pairs.tmp/B/x.png"},
+                            Names{"pairs.ready.tmp/A/x.png", "pairs.ready.tmp/B/x.png"}, Names{"A/x.png", "pairs.ready.tmp/B/x.png"}}) {
+    fs::remove_all(out);
+    fs::create_directory(out);
+    for (const std::string& name : left) put(name);
+    EXPECT_EQ(make_pairs(folder / "data", out, SourceKind::gray).pairs, 1);
+    std::set<std::string> names;
+    for (const auto& entry : fs::recursive_directory_iterator(out)) names.insert(entry.path().lexically_relative(out));
+    EXPECT_EQ(names, (std::set<std::string>{"A", "A/a.png", "B", "B/a.png"}));
+  }
+  // What may be the user's is never touched.
+  for (const Names& kept : {Names{"A/x.png"}, Names{"A/x.png", "B/x.png"}, Names{"A/x.png", "pairs.tmp/B/x.png"},
+                            Names{"pairs.tmp/A/x.png", "mine.png"}, Names{"A/x.png", "pairs.ready.tmp/A/x.png", "pairs.ready.tmp/B/x.png"},
+                            Names{"A/x.png", "B/x.png", "pairs.ready.tmp/B/x.png"}}) {
+    fs::remove_all(out);
+    for (const std::string& name : kept) put(name);
+    refusal(ExitCode::bad_file, [&] { make_pairs(folder / "data", out, SourceKind::gray); });
+    for (const std::string& name : kept) EXPECT_TRUE(fs::exists(out / name)) << name;
+  }
+}
+
+TEST(MakePairs, RefusesAFolderThatAnotherProcessFills) {
+  const TemporaryFolder folder;
+  write_picture(folder / "data/a.png", noise(8, 8, 3, 1));
+  fs::create_directory(folder / "out");
+  const int other = ::open((folder / "out").c_str(), O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(::flock(other, LOCK_EX), 0);
+  const auto make = [&] { make_pairs(folder / "data", folder / "out", SourceKind::gray); };
+  EXPECT_NE(refusal(ExitCode::bad_file, make).find("another process"), std::string::npos);
+  ::close(other);
+  make();
 }
 
 }  // namespace

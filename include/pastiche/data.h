@@ -1,5 +1,7 @@
 #pragma once
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -7,12 +9,14 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "pastiche/error.h"
 #include "pastiche/image.h"
 
 namespace pastiche {
@@ -32,6 +36,16 @@ struct SkippedFile {
   std::string reason;
 };
 
+// Pictures that were left out because a program made them, not the user, by kind: thumbnails, backups, hidden files and the
+// like; of "run folders" the folders are counted.
+using LeftOut = std::map<std::string, std::int64_t>;
+std::string left_out_text(const LeftOut& left_out);  // "run folders (1), thumbnails (24)"
+
+// A file that is not there or can't be read, and so may be again: a drive may be away for a second.
+struct UnreadableFile : Error {
+  explicit UnreadableFile(const std::string& message) : Error(ExitCode::bad_data, message) {}
+};
+
 // Pictures of one shape, by index. The order of a folder is that of its relative paths, by bytes.
 class Dataset {
  public:
@@ -46,11 +60,12 @@ class Dataset {
   const std::string& fingerprint() const { return fingerprint_; }  // SHA-256 of names and contents, of IDX the contents
   const std::vector<int>& labels() const { return labels_; }       // one a picture, or none at all
   const std::vector<SkippedFile>& skipped() const { return skipped_; }
+  const LeftOut& left_out() const { return left_out_; }
 
   // The file of picture `index`, relative to the data's folder; of IDX the index, in six digits or more.
   virtual std::string picture_name(std::int64_t index) const;
-  // Writes picture `index` as [H,W,C]. Any number of threads may call it. Throws Error(bad_data) where a file changed
-  // or broke after it was opened.
+  // Writes picture `index` as [H,W,C]. Any number of threads may call it. Throws UnreadableFile, and Error(bad_data)
+  // where a file broke or changed its size after it was opened.
   virtual void read(std::int64_t index, std::uint8_t* out) const = 0;
   Image picture(std::int64_t index) const;  // the same, as a picture of its own
 
@@ -65,13 +80,14 @@ class Dataset {
   std::string fingerprint_;
   std::vector<int> labels_;
   std::vector<SkippedFile> skipped_;
+  LeftOut left_out_;
 };
 
 // Opens an IDX file, plain or gzip; a folder that holds IDX (the training set where there are several, with its
 // labels); or a folder of PNG and JPEG with all its subfolders. Pictures are cropped in the middle and resized to the
 // given size. Of a folder that doesn't fit into `cache_bytes` only the headers are checked here, and read() decodes.
-// Files that can't be used are skipped and listed. Throws Error(bad_data) where nothing or less than half is usable, or
-// where `strict` is set and something is not.
+// Files that can't be used are skipped and listed. Throws Error(bad_data) where nothing or less than half is usable, where
+// a folder can't be entered, or where `strict` is set and something is not usable.
 std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, const DataOptions& options = {});
 
 struct DuplicateGroup {
@@ -85,7 +101,8 @@ struct DatasetReport {
   std::string kind;  // "folder" or "idx"
   std::int64_t files = 0;
   std::int64_t usable = 0;
-  std::vector<SkippedFile> unusable;
+  std::vector<SkippedFile> unusable;  // and folders that can't be entered
+  LeftOut left_out;
   std::map<std::string, std::int64_t> sizes;  // "HEIGHTxWIDTH"
   std::map<std::string, std::int64_t> modes;  // to_string(PictureInfo)
   std::map<int, std::int64_t> labels;
@@ -113,42 +130,64 @@ struct LoaderOptions {
   int crop_width = 0;
   std::uint32_t domain = 0;  // loaders that differ in it draw independently from one seed
   std::int64_t start_step = 0;
-  int prefetch = 4;  // batches made ahead
+  int prefetch = 4;              // batches made ahead
+  bool strict = false;           // a picture that can't be read is an error, not replaced
+  double patience_seconds = 10;  // that data is waited for which is gone as a whole; a fifth of it for a single file
 };
 
 // Endless shuffled batches, made ahead by worker threads. Sample number step * batch + j decides everything: it counts
 // through one permutation of the data after another, and draws the mirroring and the place of the crop. So the batches
 // depend on the data, `seed`, `domain` and `batch` alone; a loader started at a step gives what one that ran to it
 // would have given, and two loaders over equally many pictures of one size do the same to both.
+// A picture that can't be read any more is replaced by another one, which its sample number draws, too; and where none
+// of many can, that is an error.
 class BatchLoader {
  public:
   // Throws Error(usage) for a batch over the data and a crop larger than a picture.
   BatchLoader(const Dataset& data, const LoaderOptions& options);
+  // Of pairs: what is done to a picture of `data` is done to that of the same index of `partner`, of one size with it.
+  BatchLoader(const Dataset& data, const Dataset& partner, const LoaderOptions& options);
   BatchLoader(const BatchLoader&) = delete;
   BatchLoader& operator=(const BatchLoader&) = delete;
 
   // The batch of the next step, valid until the next call. Rethrows what reading it threw.
-  const Batch& next();
+  const Batch& next() { return next_of_all()[0]; }
+  // The same of each set.
+  const std::vector<Batch>& next_of_all();
+
+  // Pictures that were replaced, and not told before. Cheap, and safe from any thread.
+  std::vector<SkippedFile> take_replaced();
 
  private:
   struct Slot {
-    Batch batch;
-    std::int64_t ready_step = -1;  // the step whose batch this is, once it is complete
+    std::vector<Batch> batches;    // of each set
+    std::int64_t ready_step = -1;  // the step whose batches these are, once they are complete
     std::exception_ptr error;
   };
+  class Sampler;
 
+  BatchLoader(std::vector<const Dataset*> sets, const LoaderOptions& options);
   void work(std::stop_token stop);
+  std::int64_t read(std::int64_t wanted, std::int64_t sample, std::vector<Sampler>& samplers,
+                    const std::vector<std::uint8_t*>& out, const std::stop_token& stop);
+  bool read_one(std::int64_t index, std::int64_t sample, std::vector<Sampler>& samplers,
+                const std::vector<std::uint8_t*>& out, const std::stop_token& stop, SkippedFile& failure, bool& away);
+  void pause(std::chrono::milliseconds time, const std::stop_token& stop);
   Slot& slot_of(std::int64_t step) { return ring_[static_cast<std::size_t>(step) % ring_.size()]; }
 
-  const Dataset& data_;
+  const std::vector<const Dataset*> sets_;
   const LoaderOptions options_;
   std::vector<Slot> ring_;
   std::mutex mutex_;
   std::condition_variable slot_ready_;
   std::condition_variable_any slot_free_;
-  std::int64_t next_to_make_;  // guarded by mutex_, as are the two below
+  std::int64_t next_to_make_;  // guarded by mutex_, as are those below
   std::int64_t next_to_give_;
-  std::int64_t first_kept_;            // batches before this step may be overwritten
+  std::int64_t first_kept_;  // batches before this step may be overwritten
+  std::set<std::string> replaced_;         // files
+  std::vector<SkippedFile> not_told_;      // of them
+  std::atomic<bool> has_news_ = false;
+  std::atomic<std::chrono::steady_clock::time_point> impatient_until_{};  // a single file was waited for in vain
   std::vector<std::jthread> workers_;  // last, so that they stop before what they use is gone
 };
 

@@ -1,6 +1,7 @@
 #pragma once
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,8 @@ struct DomainPair {
   // The same of those held out, whole, and empty without.
   std::unique_ptr<Dataset> holdout_a;
   std::unique_ptr<Dataset> holdout_b;
-  std::vector<SkippedFile> unmatched;  // left out for want of the other of the pair
+  std::vector<SkippedFile> unmatched;  // for want of the other of the pair
+  LeftOut left_out;                    // as of a Dataset, of both
   std::string name;                    // as of a Dataset
   std::string summary;                 // one line: what was found where, and how many of each
   std::string fingerprint;             // SHA-256 of names, contents and what was chosen for training
@@ -52,7 +54,7 @@ struct PairBatch {
 
 // Endless batches of both domains: pairs in one order, mirrored and cropped alike; else two orders, each with epochs,
 // mirroring and crops of its own. As with BatchLoader, the batches depend on the data, `seed` and `batch` alone, and
-// resume at any step.
+// resume at any step; where one of a pair can't be read any more, both are replaced.
 class PairLoader {
  public:
   // `options` are of each domain, but for the crop, which `data` says, and `domain`.
@@ -61,10 +63,11 @@ class PairLoader {
   // The batches of the next step, valid until the next call. Rethrows what reading them threw.
   PairBatch next();
 
+  std::vector<SkippedFile> take_replaced();  // as of BatchLoader
+
  private:
-  // Every choice follows from seed and sample number, so two loaders of one seed make the same ones.
-  BatchLoader a_;
-  BatchLoader b_;
+  BatchLoader a_;                 // of pairs: of both
+  std::optional<BatchLoader> b_;  // where there are none
 };
 
 // How the A of a pair is made from its B.
@@ -80,12 +83,13 @@ Image make_source(const Image& picture, SourceKind kind);  // of the same height
 struct MadePairs {
   std::int64_t pairs = 0;
   std::vector<SkippedFile> skipped;
+  LeftOut left_out;
 };
 
 // Writes a set of pairs for open_domains(): every picture of `data` (a folder or IDX, as of open_dataset()) over white
 // as `out`/B/NAME.png, and what make_source() makes of it as `out`/A/NAME.png. `height` and `width` 0: each keeps its
 // size. Pictures that can't be read are skipped. Throws Error(bad_data) where none can; Error(bad_file) where `out`
-// holds something already or can't be written.
+// can't be written, or holds something already that is not what a killed call left, which is removed.
 MadePairs make_pairs(const std::filesystem::path& data, const std::filesystem::path& out, SourceKind kind,
                      int height = 0, int width = 0);
 

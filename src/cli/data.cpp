@@ -44,6 +44,7 @@ void run_pairs(const PairsArguments& a) {
   const MadePairs made = make_pairs(a.path, a.out, kinds.at(a.make), size.height, size.width);
   if (a.json) {
     nlohmann::ordered_json json{{"path", a.path}, {"out", a.out}, {"make", a.make}, {"size", to_text(size)}, {"pairs", made.pairs}};
+    json["left_out"] = made.left_out;
     json["skipped"] = nlohmann::ordered_json::array();
     for (const SkippedFile& file : made.skipped) json["skipped"].push_back({{"file", file.file}, {"reason", file.reason}});
     // A name's bytes may be no UTF-8.
@@ -51,6 +52,7 @@ void run_pairs(const PairsArguments& a) {
     return;
   }
   fmt::print("{0}: {1} pairs, {2} in A/ and the originals in B/\n", quote(a.out), made.pairs, a.make);
+  if (!made.left_out.empty()) fmt::print("left out: {}\n", left_out_text(made.left_out));
   if (!made.skipped.empty()) fmt::print("skipped:\n");
   for (const SkippedFile& file : made.skipped) fmt::print("  {}: {}\n", quote(file.file), file.reason);
 }

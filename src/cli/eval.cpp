@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/data.h"
+#include "pastiche/error.h"
 #include "pastiche/files.h"
 #include "pastiche/metrics.h"
 #include "pastiche/train.h"
@@ -23,17 +24,34 @@ struct EvalArguments {
   bool json = false;
 };
 
-// `count` pictures of the set, drawn without repetition: the same for the same seed.
-std::vector<Image> draw(const Dataset& data, std::int64_t count, std::uint64_t seed) {
+struct Drawn {
+  std::vector<Image> pictures;
+  std::size_t unusable;  // files of the set, with those that broke since it was opened
+};
+
+// At most `count` pictures of the set, drawn without repetition: the same for the same seed.
+Drawn draw(const Dataset& data, std::int64_t count, std::uint64_t seed) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(data.size()));
   std::iota(order.begin(), order.end(), 0);
-  std::vector<Image> pictures;
-  for (std::int64_t i = 0; i < count; ++i) {
+  Drawn drawn{.pictures = {}, .unusable = data.skipped().size()};
+  for (std::int64_t i = 0; i < data.size() && std::ssize(drawn.pictures) < count; ++i) {
     const Philox4 words = philox4x32({seed, 0x4000}, 0, static_cast<std::uint64_t>(i));
     std::swap(order[i], order[i + words.word[0] % static_cast<std::uint64_t>(data.size() - i)]);
-    pictures.push_back(data.picture(order[i]));
+    try {
+      drawn.pictures.push_back(data.picture(order[i]));
+    } catch (const Error& error) {
+      if (error.code() != ExitCode::bad_data) throw;
+      ++drawn.unusable;
+    }
   }
-  return pictures;
+  return drawn;
+}
+
+void tell_left_out(const std::string& path, const Dataset& data, std::size_t unusable) {
+  if (unusable > 0) {
+    fmt::print(stderr, "{} files in {} can't be used and are left out; `pastiche data check {}` lists them\n", unusable, quote(path), shell_word(path));
+  }
+  if (!data.left_out().empty()) fmt::print(stderr, "left out of {}: {}\n", quote(path), left_out_text(data.left_out()));
 }
 
 int run_eval(const EvalArguments& a) {
@@ -47,20 +65,27 @@ int run_eval(const EvalArguments& a) {
     shape = {.height = static_cast<int>(config.height), .width = static_cast<int>(config.width), .channels = static_cast<int>(config.channels)};
   }
   const auto data = open_dataset(a.data, shape);
-  std::int64_t count = std::min(a.count, data->size());
+  Drawn real = draw(*data, a.count, a.seed);
+  tell_left_out(a.data, *data, real.unusable);
+  std::size_t skipped = real.unusable;
   std::vector<Image> made;
   if (is_model) {
-    std::vector<std::uint64_t> seeds(static_cast<std::size_t>(count));
+    std::vector<std::uint64_t> seeds(real.pictures.size());
     std::iota(seeds.begin(), seeds.end(), a.seed * 1'000'003);
     made = generate_pictures(*model.generator, sample_latents(seeds, model.card.model.nz));
   } else {
     const auto pictures = open_dataset(a.pictures, {.height = data->height(), .width = data->width(), .channels = data->channels()});
-    count = std::min(count, pictures->size());
-    made = draw(*pictures, count, a.seed + 1);
+    Drawn drawn = draw(*pictures, std::ssize(real.pictures), a.seed + 1);
+    tell_left_out(a.pictures, *pictures, drawn.unusable);
+    skipped += drawn.unusable;
+    made = std::move(drawn.pictures);
+    real.pictures.resize(made.size());
   }
-  const SwdResult result = sliced_wasserstein(made, draw(*data, count, a.seed), {.seed = a.seed});
+  const std::size_t count = made.size();
+  if (count == 0) throw Error(ExitCode::bad_data, "none of the pictures can be read; bring them back");
+  const SwdResult result = sliced_wasserstein(made, real.pictures, {.seed = a.seed});
   if (a.json) {
-    fmt::print("{}\n", nlohmann::ordered_json{{"metric", "swd"}, {"swd", result.mean}, {"levels", result.levels}, {"pictures", count},
+    fmt::print("{}\n", nlohmann::ordered_json{{"metric", "swd"}, {"swd", result.mean}, {"levels", result.levels}, {"pictures", count}, {"skipped", skipped},
                                               {"height", data->height()}, {"width", data->width()}, {"channels", data->channels()},
                                               {"seed", a.seed}, {"data", data->name()}, {"data_fingerprint", data->fingerprint()}}.dump());
   } else {

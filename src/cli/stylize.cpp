@@ -53,7 +53,7 @@ void add_input(std::vector<Input>& inputs, const fs::path& path, const fs::path&
   }
   // What an earlier run left in a folder of results within is no input.
   const fs::path results = fs::weakly_canonical(fs::absolute(out)).lexically_relative(fs::weakly_canonical(path)) / "";
-  for (const FolderFile& file : inspect_folder(path, default_max_pixels, Depth::probe)) {
+  for (const FolderFile& file : inspect_folder(path, default_max_pixels, Depth::probe).files) {
     if (!file.name.starts_with(results.string())) inputs.push_back({path / file.name, file.name, file.problem});
   }
 }

@@ -19,11 +19,12 @@ std::string size_text(std::int64_t height, std::int64_t width) { return fmt::for
 
 void check_folder(DatasetReport& report, std::int64_t max_pixels) {
   std::map<std::string, std::vector<const FolderFile*>> by_pixels;
-  const std::vector<FolderFile> files = inspect_folder(report.path, max_pixels, Depth::decode);
-  report.files = static_cast<std::int64_t>(files.size());
-  for (const FolderFile& file : files) {
+  const FolderContents contents = inspect_folder(report.path, max_pixels, Depth::decode);
+  report.files = static_cast<std::int64_t>(contents.files.size());
+  report.left_out = contents.left_out;
+  for (const FolderFile& file : contents.files) {
     if (!file.problem.empty()) {
-      report.unusable.push_back({file.name, file.problem});
+      report.unusable.push_back({file.name, file.is_folder ? "a folder, with all in it: " + file.problem : file.problem});
       continue;
     }
     ++report.usable;
@@ -104,6 +105,7 @@ std::string to_text(const DatasetReport& report) {
       fmt::format("{}: {} of {} pictures usable\nsizes (height x width): {}\nkinds: {}\n", quote(report.path),
                   report.usable, report.files, list_counts(report.sizes), list_counts(report.modes));
   if (!report.labels.empty()) text += fmt::format("labels: {}\n", list_counts(report.labels));
+  if (!report.left_out.empty()) text += fmt::format("left out: {}\n", left_out_text(report.left_out));
   if (!report.unusable.empty()) text += "can't be used:\n";
   for (const SkippedFile& file : report.unusable) text += fmt::format("  {}: {}\n", quote(file.file), file.reason);
   for (const DuplicateGroup& group : report.duplicates) {
@@ -119,6 +121,7 @@ std::string to_json(const DatasetReport& report) {
   Json json{{"path", utf8(report.path)}, {"kind", report.kind},   {"files", report.files},   {"usable", report.usable},
             {"sizes", report.sizes},     {"modes", report.modes}, {"labels", Json::object()}};
   for (const auto& [label, count] : report.labels) json["labels"][std::to_string(label)] = count;
+  json["left_out"] = report.left_out;
   json["unusable"] = Json::array();
   for (const SkippedFile& file : report.unusable) {
     json["unusable"].push_back({{"file", utf8(file.file)}, {"reason", utf8(file.reason)}});

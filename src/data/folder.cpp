@@ -26,7 +26,10 @@ class FolderDataset final : public Dataset {
  public:
   FolderDataset(const fs::path& root, const std::string& name, Part part, const DataOptions& options)
       : Dataset(name), root_(root), part_(part), options_(options) {
-    files_ = inspect_folder(root, options.max_pixels, Depth::probe);
+    FolderContents contents = inspect_folder(root, options.max_pixels, Depth::probe);
+    require_folders(root, contents.files);
+    files_ = std::move(contents.files);
+    left_out_ = std::move(contents.left_out);
     if (part != Part::whole) {
       for (FolderFile& file : files_) halve(file);
     }
@@ -72,9 +75,19 @@ class FolderDataset final : public Dataset {
   }
 
   void decode(const FolderFile& file, std::uint8_t* out) const {
+    const fs::path path = root_ / file.name;
+    std::vector<std::byte> bytes;
     try {
-      const DecodeOptions options{channels_, options_.background, options_.max_pixels};
-      Image image = read_picture(root_ / file.name, options);
+      bytes = read_file(path, max_picture_bytes);
+    } catch (const Error& error) {
+      throw UnreadableFile(error.what());
+    }
+    try {
+      if (bytes.size() != file.bytes) {
+        throw Error(ExitCode::bad_data, fmt::format("it has {} bytes, {} when it was opened; leave data as it is while it is used",
+                                                    bytes.size(), file.bytes));
+      }
+      Image image = decode_picture(bytes, {channels_, options_.background, options_.max_pixels});
       if (part_ != Part::whole) {
         const int width = image.width / 2;
         image = crop(image, 0, part_ == Part::left_half ? 0 : image.width - width, image.height, width);
@@ -82,7 +95,7 @@ class FolderDataset final : public Dataset {
       image = fit(image, height_, width_);
       std::copy(image.pixels.begin(), image.pixels.end(), out);
     } catch (const Error& error) {
-      throw Error(ExitCode::bad_data, error.what());
+      throw Error(ExitCode::bad_data, quote(path.native()) + ": " + error.what());
     }
   }
 
@@ -121,7 +134,8 @@ class FolderDataset final : public Dataset {
                 fmt::format("{} of {} pictures in {} can't be used, expected {}; the first is {}: {}{}",
                             skipped_.size(), found, quote(root_.native()),
                             options_.strict ? "none with --strict" : "at most half", quote(skipped_[0].file),
-                            skipped_[0].reason, part_ == Part::whole ? "; 'pastiche data check' lists all" : ""));
+                            skipped_[0].reason,
+                            part_ == Part::whole ? fmt::format("; `pastiche data check {}` lists all", shell_word(root_.native())) : ""));
   }
 
   // The most frequent size unless one was asked for, and gray only where everything is.

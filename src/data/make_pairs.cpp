@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -7,6 +8,9 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <set>
+#include <string>
+#include <system_error>
 #include <vector>
 
 #include <fmt/format.h>
@@ -58,20 +62,6 @@ Image shrink(const Image& image) {
   return resize(image, count(image.height), count(image.width), Filter::box);
 }
 
-void require_empty(const fs::path& out) {
-  std::error_code error;
-  fs::create_directories(out, error);
-  const bool empty = !error && fs::is_empty(out, error);
-  if (error) {
-    throw Error(ExitCode::bad_file, fmt::format("can't write to {}: {}", quote(out.native()), error.message()));
-  }
-  if (!empty) {
-    throw Error(ExitCode::bad_file, fmt::format("{} holds something already, expected a new or an empty folder; give "
-                                                "another with -o",
-                                                quote(out.native())));
-  }
-}
-
 fs::path png_name(const FolderFile& file) { return fs::path(file.name).replace_extension(".png"); }
 
 // Two of one name would be one file.
@@ -104,33 +94,87 @@ void write_png(const fs::path& path, const Image& image) {
 }
 
 // Where A and B grow, so that the set is whole or absent. An fsync for each file would take minutes on a busy disk, so
-// one syncfs() for all takes its place.
+// one syncfs() for all takes its place. What a killed process left is known by its names, and no other thing is touched:
+// a half-made set is in pairs.tmp, and pairs.ready.tmp is there while a whole one moves to its place, A first.
 class Staging {
  public:
-  explicit Staging(const fs::path& out) : out_(out) {}
+  explicit Staging(const fs::path& out) : out_(out) {
+    std::error_code error;
+    fs::create_directories(out, error);
+    if (!error) folder_ = ::open(out.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (error || folder_ < 0) {
+      const std::string reason = error ? error.message() : std::strerror(errno);
+      throw Error(ExitCode::bad_file, fmt::format("can't write to {}: {}", quote(out.native()), reason));
+    }
+    // Where the file system has no locks, two at the same time are the user's concern.
+    if (::flock(folder_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      ::close(folder_);
+      throw Error(ExitCode::bad_file, fmt::format("another process is making pairs in {}: wait for it, or give another folder with -o",
+                                                  quote(out.native())));
+    }
+    try {
+      clear();
+    } catch (...) {
+      ::close(folder_);
+      throw;
+    }
+  }
   ~Staging() {
     std::error_code ignored;
-    fs::remove_all(a(), ignored);
-    fs::remove_all(b(), ignored);
+    fs::remove_all(growing(), ignored);
+    ::close(folder_);
   }
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
 
-  fs::path a() const { return out_ / "A.tmp"; }
-  fs::path b() const { return out_ / "B.tmp"; }
+  fs::path a() const { return growing() / "A"; }
+  fs::path b() const { return growing() / "B"; }
 
   void commit() {
-    const int fd = ::open(out_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    const bool written = fd >= 0 && ::syncfs(fd) == 0;
-    if (fd >= 0) ::close(fd);
-    if (!written || std::rename(a().c_str(), (out_ / "A").c_str()) != 0 ||
-        std::rename(b().c_str(), (out_ / "B").c_str()) != 0) {
+    const auto rename = [&](const fs::path& from, const fs::path& to) { return std::rename(from.c_str(), to.c_str()) == 0; };
+    if (::syncfs(folder_) != 0 || !rename(growing(), ready()) || !rename(ready() / "A", out_ / "A") ||
+        !rename(ready() / "B", out_ / "B") || ::rmdir(ready().c_str()) != 0) {
       fail_to_write(out_);
     }
   }
 
  private:
+  fs::path growing() const { return out_ / "pairs.tmp"; }
+  fs::path ready() const { return out_ / "pairs.ready.tmp"; }
+
+  static std::set<std::string> names_in(const fs::path& folder) {
+    std::set<std::string> names;
+    std::error_code error;
+    for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+      names.insert(entry->path().filename().native());
+    }
+    if (error) throw Error(ExitCode::bad_file, fmt::format("can't list {}: {}", quote(folder.native()), error.message()));
+    return names;
+  }
+
+  // Leaves `out` empty, or throws.
+  void clear() const {
+    using Names = std::set<std::string>;
+    const Names names = names_in(out_);
+    if (names.empty()) return;
+    const bool half_made = names == Names{"pairs.tmp"};
+    const bool unmoved = names == Names{"pairs.ready.tmp"};
+    const bool half_moved = names == Names{"A", "pairs.ready.tmp"} && names_in(ready()) == Names{"B"};
+    if (!half_made && !unmoved && !half_moved) {
+      throw Error(ExitCode::bad_file, fmt::format("{} holds something already, expected a new or an empty folder; give "
+                                                  "another with -o", quote(out_.native())));
+    }
+    std::error_code error;
+    if (half_moved) fs::remove_all(out_ / "A", error);  // before what tells that it is ours
+    if (!error) fs::remove_all(growing(), error);
+    if (!error) fs::remove_all(ready(), error);
+    if (error) {
+      throw Error(ExitCode::bad_file, fmt::format("can't remove what an interrupted call left in {}: {}", quote(out_.native()), error.message()));
+    }
+  }
+
   const fs::path out_;
+  int folder_ = -1;
 };
 
 }  // namespace
@@ -146,18 +190,21 @@ Image make_source(const Image& picture, SourceKind kind) {
 }
 
 MadePairs make_pairs(const fs::path& data, const fs::path& out, SourceKind kind, int height, int width) {
+  MadePairs made;
   const fs::path idx_path = find_idx(data);
   std::unique_ptr<Dataset> idx;
   std::vector<FolderFile> files;
   if (idx_path.empty()) {
-    files = inspect_folder(data, default_max_pixels, Depth::probe);
+    FolderContents contents = inspect_folder(data, default_max_pixels, Depth::probe);
+    require_folders(data, contents.files);
+    files = std::move(contents.files);
+    made.left_out = std::move(contents.left_out);
     mark_unwritable_names(files);
   } else {
     idx = open_idx(idx_path, "", {});
     files.resize(idx->size());
     for (std::int64_t i = 0; i < idx->size(); ++i) files[i].name = idx->picture_name(i);
   }
-  require_empty(out);
   Staging staging(out);
   parallel_for(static_cast<std::int64_t>(files.size()), [&](std::int64_t i) {
     FolderFile& file = files[i];
@@ -173,7 +220,6 @@ MadePairs make_pairs(const fs::path& data, const fs::path& out, SourceKind kind,
     write_png(staging.a() / png_name(file), make_source(picture, kind));
     write_png(staging.b() / png_name(file), picture);
   });
-  MadePairs made;
   for (const FolderFile& file : files) {
     if (!file.problem.empty()) made.skipped.push_back({file.name, file.problem});
   }

@@ -94,6 +94,7 @@ class Subset final : public Dataset {
     width_ = width;
     channels_ = whole_->channels();
     skipped_ = whole_->skipped();
+    left_out_ = whole_->left_out();
     std::string parts = whole_->fingerprint();
     for (const std::int64_t index : indices_) {
       if (!whole_->labels().empty()) labels_.push_back(whole_->labels()[index]);
@@ -213,6 +214,7 @@ LoaderOptions of_domain(const DomainPair& data, LoaderOptions options, std::uint
   options.crop_height = data.height;
   options.crop_width = data.width;
   options.domain = data.pairing == Pairing::paired ? 0 : domain;
+  if (data.pairing == Pairing::paired) options.threads *= 2;  // one loader of both
   return options;
 }
 
@@ -256,6 +258,10 @@ DomainPair open_domains(const fs::path& data, const fs::path& style, Pairing pai
   const std::size_t unusable = both.a->skipped().size() + (layout.b.part == Part::whole ? both.b->skipped().size() : 0);
   if (!result.unmatched.empty()) result.summary += fmt::format("; {} unmatched", result.unmatched.size());
   if (unusable > 0) result.summary += fmt::format("; {} unusable", unusable);
+  result.left_out = both.a->left_out();
+  if (layout.b.part == Part::whole) {
+    for (const auto& [kind, count] : both.b->left_out()) result.left_out[kind] += count;
+  }
 
   const int load_height = both.a->height();
   const int load_width = both.a->width();
@@ -269,11 +275,21 @@ DomainPair open_domains(const fs::path& data, const fs::path& style, Pairing pai
 }
 
 PairLoader::PairLoader(const DomainPair& data, const LoaderOptions& options)
-    : a_(*data.a, of_domain(data, options, 0)), b_(*data.b, of_domain(data, options, 1)) {}
+    : a_(data.pairing == Pairing::paired ? BatchLoader(*data.a, *data.b, of_domain(data, options, 0))
+                                         : BatchLoader(*data.a, of_domain(data, options, 0))) {
+  if (data.pairing == Pairing::unpaired) b_.emplace(*data.b, of_domain(data, options, 1));
+}
 
 PairBatch PairLoader::next() {
-  const Batch& a = a_.next();
-  return {a, b_.next()};
+  const std::vector<Batch>& batches = a_.next_of_all();
+  return {batches[0], b_ ? b_->next() : batches[1]};
+}
+
+std::vector<SkippedFile> PairLoader::take_replaced() {
+  std::vector<SkippedFile> replaced = a_.take_replaced();
+  if (!b_) return replaced;
+  for (SkippedFile& file : b_->take_replaced()) replaced.push_back(std::move(file));
+  return replaced;
 }
 
 }  // namespace pastiche

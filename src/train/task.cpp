@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <numeric>
+#include <optional>
 #include <thread>
 
 #include "pastiche/checkpoint.h"
@@ -36,12 +37,33 @@ void require_a_batch(const TrainConfig& config, std::int64_t pictures, const std
 }
 
 std::string skipped_note(std::size_t count, const std::string& data) {
-  return fmt::format("{} files of the data can't be used and are left out; `pastiche data check {}` lists them", count, data);
+  return fmt::format("{} files of the data can't be used and are left out; `pastiche data check {}` lists them", count, shell_word(data));
 }
+
+// Of pictures that a loader replaced: the first ones by name, then each time that their number has doubled.
+class ReplacedNotes {
+ public:
+  std::vector<std::string> add(const std::vector<SkippedFile>& replaced, const std::string& data) {
+    std::vector<std::string> notes;
+    for (const SkippedFile& file : replaced) {
+      if (++count_ <= one_by_one) notes.push_back(file.reason + "; another picture takes its place");
+      if (count_ < next_) continue;
+      next_ *= 2;
+      notes.push_back(fmt::format("{} pictures can't be used any more, and others take their places; `pastiche data check {}` lists them",
+                                  count_, shell_word(data)));
+    }
+    return notes;
+  }
+  std::int64_t count() const { return count_; }
+
+ private:
+  static constexpr std::int64_t one_by_one = 5;
+  std::int64_t count_ = 0, next_ = 2 * one_by_one;
+};
 
 LoaderOptions loader_options(const TrainConfig& c, const LoadingOptions& options) {
   return {.batch = c.batch, .seed = static_cast<std::uint64_t>(c.seed), .threads = options.threads,
-          .mirror = c.mirror ? MirrorMode::random : MirrorMode::never, .start_step = options.start_step};
+          .mirror = c.mirror ? MirrorMode::random : MirrorMode::never, .start_step = options.start_step, .strict = c.strict};
 }
 
 // Evenly over all of them.
@@ -51,10 +73,31 @@ std::vector<std::int64_t> some_indices(std::int64_t size, std::int64_t count) {
   return indices;
 }
 
-std::vector<Image> pictures_of(const Dataset& data, const std::vector<std::int64_t>& indices) {
+// Picture `index` of sets that belong together; empty where one of them can't be read.
+std::vector<Image> pictures_at(std::initializer_list<const Dataset*> sets, std::int64_t index) {
   std::vector<Image> pictures;
-  for (const std::int64_t index : indices) pictures.push_back(data.picture(index));
+  try {
+    for (const Dataset* set : sets) pictures.push_back(set->picture(index));
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::bad_data) throw;
+    return {};
+  }
   return pictures;
+}
+
+// [set][picture] of these indices. Where one can't be read, the next index that can takes its place in all sets.
+std::vector<std::vector<Image>> pictures_of(std::initializer_list<const Dataset*> sets, const std::vector<std::int64_t>& indices) {
+  const Dataset& first = **sets.begin();
+  std::vector<std::vector<Image>> result(sets.size());
+  for (const std::int64_t wanted : indices) {
+    std::vector<Image> pictures;
+    for (std::int64_t i = 0; i < first.size() && pictures.empty(); ++i) pictures = pictures_at(sets, (wanted + i) % first.size());
+    if (pictures.empty()) {
+      throw Error(ExitCode::bad_data, fmt::format("none of the {} pictures of {} can be read any more; bring them back", first.size(), quote(first.name())));
+    }
+    for (std::size_t s = 0; s < sets.size(); ++s) result[s].push_back(std::move(pictures[s]));
+  }
+  return result;
 }
 
 // ---- new pictures ----------------------------------------------------------------------------------------------------
@@ -83,11 +126,14 @@ class GanTask final : public TrainingTask {
   const std::string& data_name() const override { return data_->name(); }
   const std::string& data_fingerprint() const override { return data_->fingerprint(); }
   std::int64_t pictures() const override { return data_->size(); }
-  std::int64_t skipped() const override { return static_cast<std::int64_t>(data_->skipped().size()); }
+  std::int64_t skipped() const override { return static_cast<std::int64_t>(data_->skipped().size()) + replaced_.count(); }
   std::vector<std::string> notes() const override {
-    if (data_->skipped().empty()) return {};
-    return {skipped_note(data_->skipped().size(), config_.data)};
+    std::vector<std::string> notes;
+    if (!data_->skipped().empty()) notes.push_back(skipped_note(data_->skipped().size(), config_.data));
+    if (!data_->left_out().empty()) notes.push_back("left out: " + left_out_text(data_->left_out()));
+    return notes;
   }
+  std::vector<std::string> take_notes() override { return loader_ ? replaced_.add(loader_->take_replaced(), config_.data) : std::vector<std::string>(); }
 
   std::unique_ptr<Trainer> make_trainer(Backend& backend) const override {
     return std::make_unique<GanTrainer>(backend, config_, model_, activation_dtype(config_));
@@ -104,7 +150,7 @@ class GanTask final : public TrainingTask {
   }
   Image reals() const override {
     const Grid grid = parse_grid(config_.grid);
-    return tile(pictures_of(*data_, some_indices(data_->size(), grid.columns * grid.rows)), grid.columns, 2);
+    return tile(pictures_of({data_.get()}, some_indices(data_->size(), grid.columns * grid.rows))[0], grid.columns, 2);
   }
   void write_models(Trainer& trainer, const fs::path& folder) const override {
     const ModelCard card{.model = model_, .step = trainer.steps_done(), .data = data_->name(),
@@ -120,6 +166,7 @@ class GanTask final : public TrainingTask {
   ModelConfig model_;
   std::unique_ptr<Dataset> data_;
   std::unique_ptr<BatchLoader> loader_;
+  ReplacedNotes replaced_;
   std::vector<float> latents_;  // fixed, so that grids over time show the same pictures grow
 };
 
@@ -162,7 +209,7 @@ class TranslationTask final : public TrainingTask {
   const std::string& data_fingerprint() const override { return data_.fingerprint; }
   std::int64_t pictures() const override { return data_.a->size(); }
   std::int64_t skipped() const override {
-    return static_cast<std::int64_t>(data_.a->skipped().size() + data_.b->skipped().size() + data_.unmatched.size());
+    return static_cast<std::int64_t>(data_.a->skipped().size() + data_.b->skipped().size() + data_.unmatched.size()) + replaced_.count();
   }
   std::vector<std::string> notes() const override {
     std::vector<std::string> notes{data_.summary};
@@ -171,8 +218,10 @@ class TranslationTask final : public TrainingTask {
       notes.push_back(fmt::format("left out: {} {}", quote(data_.unmatched[i].file), data_.unmatched[i].reason));
     }
     if (data_.unmatched.size() > most) notes.push_back(fmt::format("left out: {} more like these", data_.unmatched.size() - most));
+    if (!data_.left_out.empty()) notes.push_back("left out: " + left_out_text(data_.left_out));
     return notes;
   }
+  std::vector<std::string> take_notes() override { return loader_ ? replaced_.add(loader_->take_replaced(), config_.data) : std::vector<std::string>(); }
 
   std::unique_ptr<Trainer> make_trainer(Backend& backend) const override {
     return std::make_unique<TranslationTrainer>(backend, config_, network_, activation_dtype(config_));
@@ -180,6 +229,7 @@ class TranslationTask final : public TrainingTask {
   ordered_json model_json() const override { return ordered_json::parse(translator_config_to_json(network_)); }
 
   void start_loading(const LoadingOptions& options) override {
+    shown_pictures();  // read while all of them are there
     loader_ = std::make_unique<PairLoader>(data_, loader_options(config_, options));
   }
   void prefetch(Trainer& trainer) override {
@@ -190,7 +240,7 @@ class TranslationTask final : public TrainingTask {
   // Sources, results, and where there are pairs their targets: held-out ones where there are any.
   Image samples(Trainer& trainer) const override {
     const Grid grid = parse_grid(config_.grid);
-    const Shown shown = shown_pictures(grid.columns * grid.rows);
+    const Shown& shown = shown_pictures();
     const std::vector<Image> results = translate_pictures(translation(trainer).averaged(), shown.sources);
     std::vector<Image> groups;
     for (std::size_t i = 0; i < results.size(); ++i) {
@@ -202,7 +252,7 @@ class TranslationTask final : public TrainingTask {
   }
   Image reals() const override {
     const Grid grid = parse_grid(config_.grid);
-    return tile(pictures_of(*data_.b, some_indices(data_.b->size(), grid.columns * grid.rows)), grid.columns, 2);
+    return tile(pictures_of({data_.b.get()}, some_indices(data_.b->size(), grid.columns * grid.rows))[0], grid.columns, 2);
   }
   void write_models(Trainer& trainer, const fs::path& folder) const override {
     TranslatorCard card{.network = network_, .method = config_.model, .step = trainer.steps_done(), .data = data_.name,
@@ -215,10 +265,16 @@ class TranslationTask final : public TrainingTask {
   }
   std::string measure(Trainer& trainer) const override {
     if (data_.pairing != Pairing::paired || data_.holdout_a->size() == 0 || std::min(data_.height, data_.width) < least_distance_side) return {};
-    const std::vector<std::int64_t> indices = some_indices(data_.holdout_a->size(), 256);
-    const std::vector<Image> results = translate_pictures(translation(trainer).averaged(), pictures_of(*data_.holdout_a, indices));
-    const PictureDistance d = picture_distance(results, pictures_of(*data_.holdout_b, indices));
-    return fmt::format(R"({{"step":{},"pictures":{},"l1":{:.6g},"psnr":{:.6g},"ssim":{:.6g}}})", trainer.steps_done(), indices.size(),
+    std::vector<Image> sources, targets;
+    for (const std::int64_t index : some_indices(data_.holdout_a->size(), 256)) {
+      std::vector<Image> pair = pictures_at({data_.holdout_a.get(), data_.holdout_b.get()}, index);
+      if (pair.empty()) continue;
+      sources.push_back(std::move(pair[0]));
+      targets.push_back(std::move(pair[1]));
+    }
+    if (sources.empty()) return {};
+    const PictureDistance d = picture_distance(translate_pictures(translation(trainer).averaged(), sources), targets);
+    return fmt::format(R"({{"step":{},"pictures":{},"l1":{:.6g},"psnr":{:.6g},"ssim":{:.6g}}})", trainer.steps_done(), sources.size(),
                        d.l1, d.psnr, d.ssim);
   }
 
@@ -229,18 +285,21 @@ class TranslationTask final : public TrainingTask {
 
   static TranslationTrainer& translation(Trainer& trainer) { return static_cast<TranslationTrainer&>(trainer); }
 
-  // At the size that the network learns at, whatever the data is loaded at.
-  Shown shown_pictures(std::int64_t count) const {
-    const bool held = data_.holdout_a->size() > 0;
-    const std::vector<std::int64_t> indices = some_indices((held ? data_.holdout_a : data_.a)->size(), count);
-    const auto fitted = [&](const Dataset& data) {
-      std::vector<Image> pictures = pictures_of(data, indices);
-      for (Image& picture : pictures) picture = fit(picture, data_.height, data_.width);
-      return pictures;
-    };
-    Shown shown{.sources = fitted(held ? *data_.holdout_a : *data_.a), .targets = {}};
-    if (data_.pairing == Pairing::paired) shown.targets = fitted(held ? *data_.holdout_b : *data_.b);
-    return shown;
+  // At the size that the network learns at, whatever the data is loaded at. Read once: what is shown stays the same, and can be
+  // shown when its files are gone.
+  const Shown& shown_pictures() const {
+    if (shown_) return *shown_;
+    const Grid grid = parse_grid(config_.grid);
+    const bool held = data_.holdout_a->size() > 0, paired = data_.pairing == Pairing::paired;
+    const Dataset &a = held ? *data_.holdout_a : *data_.a, &b = held ? *data_.holdout_b : *data_.b;
+    const std::vector<std::int64_t> indices = some_indices(a.size(), grid.columns * grid.rows);
+    std::vector<std::vector<Image>> pictures = paired ? pictures_of({&a, &b}, indices) : pictures_of({&a}, indices);
+    for (std::vector<Image>& set : pictures) {
+      for (Image& picture : set) picture = fit(picture, data_.height, data_.width);
+    }
+    shown_ = Shown{.sources = std::move(pictures[0]), .targets = {}};
+    if (paired) shown_->targets = std::move(pictures[1]);
+    return *shown_;
   }
 
   void require_sides() const {
@@ -256,7 +315,9 @@ class TranslationTask final : public TrainingTask {
   TrainConfig config_;
   TranslatorConfig network_;
   DomainPair data_;
+  mutable std::optional<Shown> shown_;
   std::unique_ptr<PairLoader> loader_;
+  ReplacedNotes replaced_;
 };
 
 }  // namespace

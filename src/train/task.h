@@ -24,8 +24,9 @@ class TrainingTask {
   virtual const std::string& data_name() const = 0;
   virtual const std::string& data_fingerprint() const = 0;
   virtual std::int64_t pictures() const = 0;            // that an epoch is of
-  virtual std::int64_t skipped() const = 0;
+  virtual std::int64_t skipped() const = 0;             // files, with those that were replaced since
   virtual std::vector<std::string> notes() const = 0;   // on the data, for the user
+  virtual std::vector<std::string> take_notes() = 0;    // since the last call, which costs nothing where there is none
 
   virtual std::unique_ptr<Trainer> make_trainer(Backend& backend) const = 0;
   virtual nlohmann::ordered_json model_json() const = 0;

@@ -1,0 +1,164 @@
+// Data that breaks, that can't be read, or that programs left: what a user meets of it.
+#include <signal.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "cli.h"
+#include "pastiche/backend.h"
+#include "pastiche/data.h"
+#include "train/task.h"
+
+namespace pastiche {
+namespace {
+
+class CliData : public Cli {
+ protected:
+  // `count` pictures of the emoji.
+  void put_pictures(const std::string& name, int count) const {
+    fs::create_directories(folder_ / name);
+    for (const auto& entry : fs::directory_iterator(emoji)) {
+      if (entry.path().extension() == ".png" && count-- > 0) fs::copy(entry.path(), folder_ / name);
+    }
+  }
+
+  static void cut(const fs::path& file) { fs::resize_file(file, fs::file_size(file) / 2); }
+
+  static nlohmann::json run_json(const fs::path& run) { return nlohmann::json::parse(text_of(run / "run.json")); }
+};
+
+TEST_F(CliData, ItsOwnRunsAreNoPictures) {
+  put_pictures("pictures", 24);
+  const std::string train = "train --data pictures --out pictures/runs --steps 2 --snap 1" + small;
+  EXPECT_EQ(run(train).code, 0);
+  const Finished second = run(train);
+  EXPECT_EQ(second.code, 0);
+  EXPECT_NE(second.err.find("left out: run folders (1)"), std::string::npos) << second.err;
+  std::vector<nlohmann::json> data;
+  for (const auto& entry : fs::directory_iterator(folder_ / "pictures/runs")) data.push_back(run_json(entry.path())["data"]);
+  ASSERT_EQ(data.size(), 2u);
+  EXPECT_EQ(data[0]["pictures"], 24);
+  EXPECT_EQ(data[0], data[1]);
+}
+
+TEST_F(CliData, ThumbnailsAreLeftOutAndCounted) {
+  put_pictures("pictures", 24);
+  put_pictures("pictures/@eaDir/a.png", 5);
+  const Finished check = run("data check pictures --json");
+  EXPECT_EQ(check.code, 0);
+  const auto json = nlohmann::json::parse(check.out);
+  EXPECT_EQ(json["files"], 24);
+  EXPECT_EQ(json["left_out"], (nlohmann::json{{"thumbnails", 5}}));
+  EXPECT_NE(run("data check pictures").out.find("left out: thumbnails (5)"), std::string::npos);
+  EXPECT_NE(run("inspect pictures").out.find("thumbnails  5"), std::string::npos);
+  EXPECT_NE(run("train --data pictures --steps 1" + small).err.find("left out: thumbnails (5)"), std::string::npos);
+  EXPECT_NE(run("data pairs pictures -o pairs --make gray").out.find("left out: thumbnails (5)"), std::string::npos);
+}
+
+TEST_F(CliData, EvalTellsWhatItLeftOut) {
+  put_pictures("a", 24), put_pictures("b b", 24);
+  const std::string eval = "eval a --data 'b b' --json";
+  const auto whole = nlohmann::json::parse(run(eval).out);
+  EXPECT_EQ(whole["skipped"], 0);
+  EXPECT_EQ(whole["pictures"], 24);
+  cut(fs::directory_iterator(folder_ / "b b")->path());
+  put_pictures("a/@eaDir", 2);
+  const Finished f = run(eval);
+  EXPECT_EQ(f.code, 0);
+  EXPECT_NE(f.err.find("1 files in 'b b' can't be used and are left out; `pastiche data check 'b b'` lists them"), std::string::npos) << f.err;
+  EXPECT_NE(f.err.find("left out of 'a': thumbnails (2)"), std::string::npos) << f.err;
+  EXPECT_EQ(nlohmann::json::parse(f.out)["skipped"], 1);
+  EXPECT_EQ(nlohmann::json::parse(f.out)["pictures"], 23);
+}
+
+// Permissions stop no root, so the folder is one that is nested too deep; test_data.cpp has the others.
+TEST_F(CliData, AFolderThatCantBeEnteredIsRefused) {
+  put_pictures("pictures", 10);
+  std::string deep = "pictures/most";
+  for (int i = 0; i < 70; ++i) deep += "/d";
+  put_pictures(deep, 30);
+  for (const std::string& command : {"train --data pictures --steps 1" + small, std::string("eval pictures --data pictures"),
+                                     std::string("data pairs pictures -o out --make gray")}) {
+    expect_error(command, 3, "nobody knows how many pictures would be missing");
+  }
+  const Finished check = run("data check pictures --json");
+  EXPECT_EQ(check.code, 3);
+  const auto json = nlohmann::json::parse(check.out);
+  EXPECT_EQ(json["usable"], 10);
+  EXPECT_EQ(json["unusable"].size(), 1u);
+}
+
+TEST_F(CliData, InterruptedPairsCanBeRepeated) {
+  const std::string pairs = "data pairs " + emoji + " --make edges --size 200 -o pairs";
+  const pid_t child = fork();
+  if (child == 0) {
+    execl("/bin/sh", "sh", "-c", ("cd " + folder_.string() + " && exec " PASTICHE_PROGRAM " " + pairs + " >out 2>err").c_str(), nullptr);
+    _exit(127);
+  }
+  const auto made = [&] {
+    std::error_code ignored;
+    std::ptrdiff_t count = 0;
+    for (fs::directory_iterator file(folder_ / "pairs/pairs.tmp/B", ignored), end; file != end; file.increment(ignored)) ++count;
+    return count;
+  };
+  int status = 0;
+  while (made() < 5 && waitpid(child, &status, WNOHANG) == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  kill(child, SIGKILL);
+  waitpid(child, &status, 0);
+  ASSERT_TRUE(WIFSIGNALED(status)) << text_of(folder_ / "err");
+  EXPECT_TRUE(fs::exists(folder_ / "pairs/pairs.tmp"));
+  const Finished again = run(pairs);
+  EXPECT_EQ(again.code, 0) << again.err;
+  EXPECT_NE(again.out.find("257 pairs"), std::string::npos) << again.out;
+  EXPECT_FALSE(fs::exists(folder_ / "pairs/pairs.tmp"));
+  expect_error(pairs, 4, "holds something already");
+}
+
+// In a set that is larger than the cache. Both kinds of task go on, and tell it.
+TEST_F(CliData, PicturesThatBreakLaterAreReplacedAndTold) {
+  const Image picture{256, 512, 3, std::vector<std::uint8_t>(256 * 512 * 3, 99)};
+  for (const std::string model : {"dcgan", "pix2pix"}) {
+    const fs::path data = folder_ / model;
+    fs::create_directory(data);
+    for (const char* target : {"whole", "breaks"}) write_file_atomically(folder_ / target, encode_png(picture));
+    for (int i = 0; i < 1500; ++i) fs::create_symlink(folder_ / (i % 3 == 0 ? "breaks" : "whole"), data / (std::to_string(i) + ".png"));
+    TrainConfig config = default_config(model);
+    config.data = data;
+    config.size = {256, 256};
+    config.ngf = config.ndf = 1;
+    config.nz = 4;
+    config.batch = 4;
+    config.grid = "2x2";
+    if (model == "pix2pix") config.holdout = "0.01";
+    const auto task = make_task(config);
+    const auto backend = make_backend("cpu", 1);
+    const auto trainer = task->make_trainer(*backend);
+    const Image before = task->samples(*trainer);
+    task->start_loading({.threads = 1});
+    fs::resize_file(folder_ / "breaks", 100);
+    std::vector<std::string> notes;
+    for (int step = 0; step < 20; ++step) {
+      task->prefetch(*trainer);
+      for (std::string& note : task->take_notes()) notes.push_back(std::move(note));
+    }
+    // Five by name, and then each time that their number has doubled.
+    ASSERT_GE(notes.size(), 6u);
+    EXPECT_LE(notes.size(), 8u);
+    EXPECT_NE(notes[0].find(".png': it has 100 bytes"), std::string::npos) << notes[0];
+    EXPECT_NE(notes[0].find("; another picture takes its place"), std::string::npos) << notes[0];
+    EXPECT_NE(notes[5].find("10 pictures can't be used any more"), std::string::npos) << notes[5];
+    EXPECT_NE(notes[5].find("`pastiche data check " + data.string() + "`"), std::string::npos) << notes[5];
+    EXPECT_GE(task->skipped(), 10);
+    EXPECT_EQ(task->samples(*trainer), before);  // what is shown was read at the start
+    EXPECT_NO_THROW(task->reals());
+    const std::string measured = task->measure(*trainer);
+    if (model == "dcgan") continue;
+    const auto pictures = nlohmann::json::parse(measured)["pictures"].get<int>();  // of 15 held out
+    EXPECT_GT(pictures, 0);
+    EXPECT_LT(pictures, 15);
+  }
+}
+
+}  // namespace
+}  // namespace pastiche
