@@ -1,8 +1,11 @@
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 
 #include "pastiche/error.h"
@@ -89,6 +92,77 @@ TEST_F(Report, ThinsLongRuns) {
   EXPECT_EQ(count(html, "<img "), 13);
   EXPECT_EQ(count(html, "alt=\"step 100000\""), 1);
   EXPECT_EQ(count(html, "alt=\"step 100100\""), 2);
+}
+
+TEST_F(Report, ReadsLongLogsInBoundedMemory) {
+  put_stats(400'000);
+  ASSERT_GT(fs::file_size(run / "stats.jsonl"), std::uintmax_t{35} << 20);
+  const pid_t child = ::fork();
+  if (child == 0) {  // with 16 MiB more than it has
+    long pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlim_t limit = static_cast<rlim_t>(pages * ::sysconf(_SC_PAGESIZE)) + (rlim_t{16} << 20);
+    const rlimit limits{limit, limit};
+    if (::setrlimit(RLIMIT_AS, &limits) != 0) ::_exit(2);
+    try {
+      write_report(run);
+    } catch (...) {
+      ::_exit(1);
+    }
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  std::ifstream file(run / "report.html");
+  const std::string html{std::istreambuf_iterator<char>(file), {}};
+  EXPECT_EQ(count(html, "<b>400k</b>") + count(html, "<b>400000</b>"), 1);
+  EXPECT_EQ(count(html, "<b>40 ms</b><span>median step</span>"), 1);
+}
+
+// Again and again while the log grows, as a training does.
+TEST_F(Report, GoesOnWhereItWas) {
+  std::string log;
+  for (int step = 1; step <= 3000; ++step) {
+    log += R"({"step":)" + std::to_string(step) + R"(,"kimg":)" + std::to_string(step * 0.5) + R"(,"loss_g":)" +
+           std::to_string(step % 7) + R"(,"loss_d":-1.25,"ms":)" + std::to_string(10 + step % 3) + "}\n";
+  }
+  const auto page = [&] {
+    const std::vector<std::byte> bytes = read_file(run / "report.html");
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  ReportWriter writer(run);
+  for (const std::size_t size : {std::size_t{0}, std::size_t{10}, log.size() / 3, log.size() / 2, log.size() / 2 + 1, log.size()}) {
+    put("stats.jsonl", log.substr(0, size));  // cut anywhere
+    writer.write();
+    const std::string continued = page();
+    EXPECT_EQ(continued, written()) << size;
+  }
+  EXPECT_EQ(count(page(), "<b>11 ms</b><span>median step</span>"), 1);
+  put("stats.jsonl", log.substr(0, log.size() / 4));  // as a resume does
+  writer.write();
+  const std::string shorter = page();
+  EXPECT_EQ(shorter, written());
+  fs::remove(run / "stats.jsonl");
+  writer.write();
+  EXPECT_EQ(count(page(), "<svg "), 0);
+}
+
+TEST_F(Report, BinsKeepEveryPoint) {
+  std::string log;
+  for (int step = 1; step <= 5000; ++step) {
+    log += R"({"step":)" + std::to_string(step) + R"(,"loss_g":)" + (step == 3210 ? "0" : "1") + "}\n";
+  }
+  put("stats.jsonl", log + std::string(200'000, 'x') + "\n" + R"({"step":5001,"loss_g":1})");
+  const std::string html = written();
+  EXPECT_EQ(count(html, "<b>5001</b><span>steps</span>"), 1);  // behind a line that is none of ours
+  const std::size_t band = html.find("band a");
+  const std::string line = html.substr(html.find("class=\"a\"", band), 20'000);
+  const int points = count(line.substr(0, line.find("/>")), "L") + 1;
+  EXPECT_GE(points, 200);
+  EXPECT_LE(points, 400);
+  // The one outlier reaches the bottom of the band, and of the mean it is a sixteenth.
+  EXPECT_EQ(count(html.substr(band, html.find("/>", band) - band), " 206.0"), 1);
 }
 
 TEST_F(Report, LeavesOutWhatIsAbsentOrBroken) {

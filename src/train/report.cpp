@@ -1,6 +1,9 @@
 #include "pastiche/report.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -113,50 +116,147 @@ struct Point {
   double x, y;
 };
 
-struct Stats {
-  std::map<std::string, std::vector<Point>> series;  // by name, over steps
-  double last_step = 0;
-};
-
-Stats read_stats(const fs::path& path) {
-  Stats stats;
-  const std::string text = text_of(path);
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    const auto line = nlohmann::json::parse(text.begin() + at, text.begin() + end, nullptr, false);
-    at = end + 1;
-    if (!line.is_object() || !line.contains("step") || !line["step"].is_number()) continue;
-    const double step = line["step"];
-    stats.last_step = std::max(stats.last_step, step);
-    for (const char* name : {"kimg", "loss_g", "loss_d", "loss_content", "d_real", "d_fake", "ms", "l1", "psnr", "ssim"}) {
-      const auto value = line.find(name);
-      if (value != line.end() && value->is_number()) stats.series[name].push_back({step, *value});
-    }
-  }
-  return stats;
-}
-
 // A run of neighbouring points: thousands of them are drawn as their mean over a band from lowest to highest.
 struct Bin {
-  double x, mean, low, high;
+  double count, x, mean, low, high;
+
+  void add(const Bin& other) {
+    const double part = other.count / (count + other.count);
+    count += other.count;
+    x = x * (1 - part) + other.x * part;  // the difference of two could be over the range of a double
+    mean = mean * (1 - part) + other.mean * part;
+    low = std::min(low, other.low);
+    high = std::max(high, other.high);
+  }
 };
 
-std::vector<Bin> decimate(const std::vector<Point>& points, std::size_t most) {
-  const std::size_t count = std::min(points.size(), most);
-  std::vector<Bin> bins;
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::size_t begin = i * points.size() / count, end = (i + 1) * points.size() / count;
-    Bin bin{0, 0, points[begin].y, points[begin].y};
-    for (std::size_t j = begin; j < end; ++j) {
-      bin.x += points[j].x / static_cast<double>(end - begin);
-      bin.mean += points[j].y / static_cast<double>(end - begin);
-      bin.low = std::min(bin.low, points[j].y);
-      bin.high = std::max(bin.high, points[j].y);
+// Points over steps, however many, in bounded memory: where there are too many bins, two become one.
+class Series {
+ public:
+  void add(const Point& point) {
+    if (count_++ == 0) first_ = point;
+    last_ = point;
+    const Bin bin{1, point.x, point.y, point.y, point.y};
+    if (!bins_.empty() && bins_.back().count < points_a_bin_) return bins_.back().add(bin);
+    if (bins_.size() == most_bins) {
+      for (std::size_t i = 0; i < most_bins / 2; ++i) {
+        bins_[i] = bins_[2 * i];
+        bins_[i].add(bins_[2 * i + 1]);
+      }
+      bins_.resize(most_bins / 2);
+      points_a_bin_ *= 2;
     }
-    bins.push_back(bin);
+    bins_.push_back(bin);
   }
-  return bins;
-}
+
+  bool empty() const { return count_ == 0; }
+  std::int64_t size() const { return count_; }
+  const Point& front() const { return first_; }
+  const Point& back() const { return last_; }
+  const std::vector<Bin>& bins() const { return bins_; }
+
+ private:
+  static constexpr std::size_t most_bins = 400;  // about what 560 units can show of a line and a two-sided band
+  std::vector<Bin> bins_;
+  double points_a_bin_ = 1;
+  std::int64_t count_ = 0;
+  Point first_{}, last_{};
+};
+
+// The median of positive numbers to within a hundredth, in bounded memory.
+class Median {
+ public:
+  void add(double value) {
+    if (!(value > 0) || !std::isfinite(value)) return;
+    Class& of_its_size = classes_[static_cast<int>(std::floor(100 * std::log(value)))];
+    of_its_size.count += 1;
+    of_its_size.sum += value;
+    count_ += 1;
+  }
+  // Of none 0.
+  double value() const {
+    double below = 0;
+    for (const auto& [size, each] : classes_) {
+      below += each.count;
+      if (2 * below > count_) return each.sum / each.count;
+    }
+    return 0;
+  }
+
+ private:
+  struct Class {
+    double count = 0, sum = 0;
+  };
+  std::map<int, Class> classes_;  // by hundredths of the logarithm: at most 142,000, and of what is measured some hundred
+  double count_ = 0;
+};
+
+struct Stats {
+  std::map<std::string, Series> series;  // by name
+  Median ms;
+  double last_step = 0;
+
+  void add(std::string_view text) {
+    const auto line = nlohmann::json::parse(text, nullptr, false);
+    if (!line.is_object() || !line.contains("step") || !line["step"].is_number()) return;
+    const double step = line["step"];
+    last_step = std::max(last_step, step);
+    for (const char* name : {"kimg", "loss_g", "loss_d", "loss_content", "d_real", "d_fake", "ms", "l1", "psnr", "ssim"}) {
+      const auto value = line.find(name);
+      if (value == line.end() || !value->is_number()) continue;
+      series[name].add({step, *value});
+      if (name == std::string_view("ms")) ms.add(*value);
+    }
+  }
+};
+
+// A file of one JSON object a line, read as far as it has got.
+class Log {
+ public:
+  explicit Log(fs::path path) : path_(std::move(path)) {}
+
+  // What it says. Only what was added since the last call is read, unless it's another file or shorter than it was.
+  Stats read() {
+    const int fd = ::open(path_.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    struct stat info {};
+    const bool readable = fd >= 0 && ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+    if (!readable || info.st_ino != inode_ || info.st_size < at_) {
+      stats_ = {};
+      at_ = 0;
+    }
+    inode_ = info.st_ino;
+    std::string line;  // as far as it was in the buffers before
+    if (readable) line = read_from(fd);
+    if (fd >= 0) ::close(fd);
+    Stats result = stats_;
+    result.add(line);  // the last one may lack its end, and is read again
+    return result;
+  }
+
+ private:
+  // Returns what follows the last whole line.
+  std::string read_from(int fd) {
+    std::vector<char> buffer(most_line_bytes);
+    std::string line;
+    off_t at = at_;
+    for (ssize_t got; (got = ::pread(fd, buffer.data(), buffer.size(), at)) > 0; at += got) {
+      std::string_view rest(buffer.data(), static_cast<std::size_t>(got));
+      for (std::size_t end; (end = rest.find('\n')) != rest.npos; rest.remove_prefix(end + 1)) {
+        if (line.size() <= most_line_bytes) stats_.add(line.empty() ? rest.substr(0, end) : line += rest.substr(0, end));
+        line.clear();
+        at_ = at + (rest.data() - buffer.data()) + static_cast<off_t>(end) + 1;
+      }
+      if (line.size() <= most_line_bytes) line += rest;  // a longer one is none of ours
+    }
+    return line;
+  }
+
+  static constexpr std::size_t most_line_bytes = std::size_t{64} << 10;
+  const fs::path path_;
+  Stats stats_;
+  ino_t inode_ = 0;
+  off_t at_ = 0;  // behind the last whole line
+};
 
 // 1, 2 or 5 times a power of ten, for about `count` of them in `span`.
 double tick_step(double span, int count) {
@@ -221,8 +321,7 @@ std::string chart(const std::string& title, const std::vector<Curve>& curves, st
 }
 
 std::string charts_section(Stats& stats) {
-  // 300 bins of a line and a two-sided band are about what 560 units can show.
-  const auto bins = [&](const char* name) { return decimate(stats.series[name], 300); };
+  const auto bins = [&](const char* name) { return stats.series[name].bins(); };
   const std::string charts =
       chart("Loss", {{"generator", "a", bins("loss_g")}, {"discriminator", "b", bins("loss_d")}}) +
       chart("Content loss", {{"content", "a", bins("loss_content")}}) +
@@ -235,7 +334,7 @@ std::string charts_section(Stats& stats) {
 std::string holdout_section(Stats measured) {
   if (measured.last_step == 0) return {};
   const auto last = [&](const char* name) { return measured.series[name].empty() ? 0 : measured.series[name].back().y; };
-  const auto curve = [&](const char* name) { return std::vector<Curve>{{name, "a", decimate(measured.series[name], 300)}}; };
+  const auto curve = [&](const char* name) { return std::vector<Curve>{{name, "a", measured.series[name].bins()}}; };
   return fmt::format("<h2>Pictures held out</h2>\n<p class=\"lead\">At step {:.0f}: L1 {:.4f}, PSNR {:.2f} dB, SSIM {:.4f}.</p>\n"
                      "<div class=\"charts\">\n", measured.last_step, last("l1"), last("psnr"), last("ssim")) +
          chart("L1", curve("l1")) + chart("PSNR, dB", curve("psnr")) + chart("SSIM", curve("ssim"), 1.0) + "</div>\n";
@@ -286,21 +385,14 @@ std::string card(const std::string& value, const char* label) {
   return fmt::format("<div class=\"card\"><b>{}</b><span>{}</span></div>\n", value, label);
 }
 
-double median(std::vector<Point> points) {
-  const auto middle = points.begin() + points.size() / 2;
-  std::ranges::nth_element(points, middle, {}, &Point::y);
-  return middle->y;
-}
-
 std::string cards_section(Stats& stats) {
   if (stats.last_step == 0) return {};
   std::string cards = card(fmt::format("{:.0f}", stats.last_step), "steps");
-  const std::vector<Point>&kimg = stats.series["kimg"], &ms = stats.series["ms"];
+  const Series& kimg = stats.series["kimg"];
   if (!kimg.empty()) cards += card(fmt::format("{:.1f}", kimg.back().y), "thousand pictures seen");
-  if (!ms.empty()) {
-    const double typical = median(ms);
+  if (const double typical = stats.ms.value(); typical > 0) {
     cards += card(brief(typical) + " ms", "median step");
-    if (kimg.size() > 1 && kimg.back().x > kimg.front().x && typical > 0) {
+    if (kimg.size() > 1 && kimg.back().x > kimg.front().x) {
       const double batch = 1000 * (kimg.back().y - kimg.front().y) / (kimg.back().x - kimg.front().x);
       cards += card(brief(batch / typical * 1000), "pictures a second");
     }
@@ -351,29 +443,40 @@ std::string config_section(const TrainConfig& config) {
 
 }  // namespace
 
-void write_report(const fs::path& run_folder) {
+struct ReportWriter::Logs {
+  Log stats, holdout;
+};
+
+ReportWriter::ReportWriter(const fs::path& run_folder)
+    : folder_(run_folder), logs_(new Logs{Log(run_folder / "stats.jsonl"), Log(run_folder / "holdout.jsonl")}) {}
+
+ReportWriter::~ReportWriter() = default;
+
+void write_report(const fs::path& run_folder) { ReportWriter(run_folder).write(); }
+
+void ReportWriter::write() {
   std::error_code error;
-  if (!fs::is_directory(run_folder, error)) {
-    throw Error(ExitCode::bad_file, "no run folder " + quote(run_folder.native()) + ": expected one that train made");
+  if (!fs::is_directory(folder_, error)) {
+    throw Error(ExitCode::bad_file, "no run folder " + quote(folder_.native()) + ": expected one that train made");
   }
-  const fs::path whole = fs::absolute(run_folder).lexically_normal();
+  const fs::path whole = fs::absolute(folder_).lexically_normal();
   const std::string name = escape((whole.has_filename() ? whole : whole.parent_path()).filename().native());
   std::optional<TrainConfig> config = TrainConfig{};
   try {
-    load_config(run_folder / "config.toml", *config);
+    load_config(folder_ / "config.toml", *config);
   } catch (const Error&) {
     config.reset();
   }
-  Stats stats = read_stats(run_folder / "stats.jsonl");
-  const auto facts = nlohmann::ordered_json::parse(text_of(run_folder / "run.json"), nullptr, false);
+  Stats stats = logs_->stats.read();
+  const auto facts = nlohmann::ordered_json::parse(text_of(folder_ / "run.json"), nullptr, false);
   const std::string lead = config ? escape(config->model + " trained on " + config->data) : "";
   write_file_atomically(
-      run_folder / "report.html",
+      folder_ / "report.html",
       "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width\">\n<title>" + name + "</title>\n<style>" + style +
           "</style>\n</head>\n<body>\n<h1>" + name + "</h1>\n<p class=\"lead\">" + lead + "</p>\n" +
-          cards_section(stats) + samples_section(run_folder, config ? config->model : "") + charts_section(stats) +
-          holdout_section(read_stats(run_folder / "holdout.jsonl")) + facts_section(facts) +
+          cards_section(stats) + samples_section(folder_, config ? config->model : "") + charts_section(stats) +
+          holdout_section(logs_->holdout.read()) + facts_section(facts) +
           (config ? config_section(*config) : "") + "</body>\n</html>\n");
 }
 
