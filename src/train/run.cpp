@@ -210,6 +210,7 @@ class Run {
       const double ms = clock_.count() ? measured : smooth_ms_;
       if (!stats_->append(stats_line(stats, ms))) note_once("stats.jsonl can't be written; training goes on without it");
       report_progress(stats, ms);
+      for (const std::string& note : task_->take_notes()) events_.note(note);
       ++steps_here_;
       if (steps_here_ == steps_untimed) plan_from(position_.step);
       const bool first_plan = decays_by_time() && position_.planned_steps == 0 && steps_here_ == steps_untimed + steps_timed;
