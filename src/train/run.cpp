@@ -183,6 +183,7 @@ class Run {
       if (!changes_.empty()) save_checkpoint();
     }
     stats_.emplace(folder_ / "stats.jsonl");
+    report_.emplace(folder_);
     last_snap_seconds_ = position_.seconds;
   }
 
@@ -241,7 +242,9 @@ class Run {
                   : fmt::format("; step {} is saved, go on with `{}`", last_checkpoint_step_, resume);
     }
     attempt([&] { write_run_json(error.code() == ExitCode::diverged ? "diverged" : "failed", error.what()); });
-    attempt([&] { write_report(folder_); });
+    attempt([&] {
+      if (report_) report_->write();
+    });
     throw Error(error.code(), what);
   }
 
@@ -344,7 +347,7 @@ class Run {
     clock_.count();
     last_snap_seconds_ = clock_.seconds();
     write_run_json(status, "");
-    write_report(folder_);
+    report_->write();
   }
 
   void delete_old_checkpoints() {
@@ -403,6 +406,7 @@ class Run {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Trainer> trainer_;
   std::optional<JsonLines> stats_;
+  std::optional<ReportWriter> report_;
   Interval snap_;
   std::int64_t limit_steps_ = 0;
   double limit_seconds_ = 0;
