@@ -72,6 +72,8 @@ TEST_F(Resume, FindsDataThatMoved) {
   expect_ok("train --steps 9 --resume " + run_folder());  // it knows the new place
   fs::remove(fs::directory_iterator(folder_ / "photos")->path());
   expect_refused("train --steps 10 --resume " + run_folder(), 3, "fingerprint");
+  expect_ok("train --steps 10 --resume " + run_folder() + " --other-bits");
+  EXPECT_NE(run_json()["other_bits"].dump().find("fingerprint"), std::string::npos);
 }
 
 TEST_F(Resume, RefusesOtherSettingsByName) {

@@ -130,8 +130,12 @@ class Run {
 
   void restore(bool other_bits) {
     if (position_.data_fingerprint != task_->data_fingerprint()) {
-      throw Error(ExitCode::bad_data, fmt::format("the data in {} is not what this run was trained on (its fingerprint differs): put it "
-                                                  "back, give the folder that holds it now with --data, or start a new run", quote(config_.data)));
+      changes_.push_back("the data has another fingerprint");
+      if (!other_bits) {
+        throw Error(ExitCode::bad_data, fmt::format("the data in {} is not what this run was trained on (its fingerprint differs): put it back, give the "
+                                                    "folder that holds it now with --data, or go on with these pictures and --other-bits",
+                                                    quote(config_.data)));
+      }
     }
     if (position_.backend != backend_->fingerprint()) {
       changes_.push_back(fmt::format("computed by '{}' and was by '{}'", backend_->fingerprint(), position_.backend));
@@ -174,7 +178,7 @@ class Run {
     make_folder(folder_ / "samples");
     clock_.start(position_.seconds);
     write_run_json("running", "");
-    write_file_atomically(folder_ / "config.toml", config_to_toml(config_));
+    if (!done()) write_file_atomically(folder_ / "config.toml", config_to_toml(config_));
     if (last_checkpoint_step_ < 0) {
       write_file_atomically(folder_ / "reals.png", encode_png(task_->reals()));
       write_file_atomically(folder_ / "samples" / (step_name(0) + ".png"), encode_png(task_->samples(*trainer_)));
