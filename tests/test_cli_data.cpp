@@ -87,6 +87,7 @@ TEST_F(CliData, AFolderThatCantBeEnteredIsRefused) {
   const auto json = nlohmann::json::parse(check.out);
   EXPECT_EQ(json["usable"], 10);
   EXPECT_EQ(json["unusable"].size(), 1u);
+  EXPECT_NE(run("inspect pictures").out.find("a folder, with all in it"), std::string::npos);
 }
 
 TEST_F(CliData, InterruptedPairsCanBeRepeated) {

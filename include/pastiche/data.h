@@ -184,11 +184,11 @@ class BatchLoader {
   std::int64_t next_to_make_;  // guarded by mutex_, as are those below
   std::int64_t next_to_give_;
   std::int64_t first_kept_;  // batches before this step may be overwritten
-  std::set<std::string> replaced_;         // files
-  std::vector<SkippedFile> not_told_;      // of them
+  std::set<std::string> replaced_;     // files
+  std::vector<SkippedFile> not_told_;  // of these
   std::atomic<bool> has_news_ = false;
-  std::atomic<std::chrono::steady_clock::time_point> impatient_until_{};  // a single file was waited for in vain
-  std::vector<std::jthread> workers_;  // last, so that they stop before what they use is gone
+  std::atomic<std::chrono::steady_clock::time_point> impatient_until_{};  // since a file was waited for in vain
+  std::vector<std::jthread> workers_;                                     // last, so that they stop before what they use is gone
 };
 
 }  // namespace pastiche

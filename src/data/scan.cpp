@@ -62,7 +62,6 @@ constexpr Leaving leavings[] = {
     {Leaving::folder, "lost+found", "system files"},
     {Leaving::folder, "__MACOSX", "system files"},
     {Leaving::file, "._*", "system files"},  // AppleDouble
-    {Leaving::file, "desktop.ini", "system files"},
     {Leaving::either, ".*", "hidden files"},
 };
 
@@ -144,9 +143,10 @@ class Scan {
     struct stat info;
     const int reason = ::stat((root_ / path).c_str(), &info) == 0 ? 0 : errno;
     const bool is_folder = reason == 0 && S_ISDIR(info.st_mode);
+    const bool is_file = reason == 0 && S_ISREG(info.st_mode);
     if (const char* kind = kind_of_leaving(name, is_folder)) {
       if (is_folder) leave_out(kind, count_pictures(root_ / path));
-      else if (reason == 0 && S_ISREG(info.st_mode) && is_picture(path, name)) leave_out(kind, 1);
+      else if (is_file && is_picture(path, name)) leave_out(kind, 1);
     } else if (reason != 0) {
       const char* problem = reason == ENOENT ? "link to nothing" : std::strerror(reason);
       const bool link_fails = reason == ENOENT || reason == ELOOP;  // of any name: it may have led to a folder
@@ -154,10 +154,10 @@ class Scan {
       else add_folder(path, problem);  // it may be one
     } else if (is_folder) {
       enter(path, depth + 1);
-    } else if (has_picture_name(name) && !S_ISREG(info.st_mode)) {
-      add(path, "not a regular file");
-    } else if (S_ISREG(info.st_mode) && is_picture(path, name)) {
+    } else if (is_file && is_picture(path, name)) {
       add(path, "");
+    } else if (!is_file && has_picture_name(name)) {
+      add(path, "not a regular file");
     }
   }
 
