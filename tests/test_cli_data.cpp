@@ -161,5 +161,38 @@ TEST_F(CliData, PicturesThatBreakLaterAreReplacedAndTold) {
   }
 }
 
+TEST_F(CliData, ATrainingTellsWhatItReplaced) {
+  const Image picture{256, 256, 3, std::vector<std::uint8_t>(256 * 256 * 3, 99)};
+  for (const char* target : {"whole", "breaks"}) write_file_atomically(folder_ / target, encode_png(picture));
+  fs::create_directory(folder_ / "data");
+  for (int i = 0; i < 1500; ++i) fs::create_symlink(folder_ / (i % 3 == 0 ? "breaks" : "whole"), folder_ / "data" / (std::to_string(i) + ".png"));
+  const pid_t child = fork();
+  if (child == 0) {
+    const std::string train = " train --data data --size 256 --ngf 1 --ndf 1 --nz 4 --batch 4 --grid 1x1 --threads 1 --steps 100000";
+    execl("/bin/sh", "sh", "-c", ("cd " + folder_.string() + " && exec " PASTICHE_PROGRAM + train + " >out 2>err").c_str(), nullptr);
+    _exit(127);
+  }
+  int status = 0;
+  bool ended = false;
+  const auto wait_for = [&](const auto& condition) {
+    while (!condition() && !ended) {
+      ended = waitpid(child, &status, WNOHANG) != 0;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  };
+  wait_for([&] {
+    std::error_code none_yet;
+    const fs::directory_iterator runs(folder_ / "runs", none_yet);
+    return runs != fs::directory_iterator() && text_of(runs->path() / "stats.jsonl") != "";
+  });
+  fs::resize_file(folder_ / "breaks", 100);
+  wait_for([&] { return text_of(folder_ / "err").find("another picture takes its place") != std::string::npos; });
+  ASSERT_FALSE(ended) << text_of(folder_ / "err");
+  kill(child, SIGTERM);
+  waitpid(child, &status, 0);
+  EXPECT_EQ(run_json(only_run())["status"], "stopped") << text_of(folder_ / "err");
+  EXPECT_GE(run_json(only_run())["data"]["skipped"], 1);
+}
+
 }  // namespace
 }  // namespace pastiche
