@@ -1,12 +1,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <charconv>
 #include <cmath>
 #include <filesystem>
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/seeds.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/config.h"
 #include "pastiche/files.h"
@@ -22,36 +22,6 @@ struct GenerateArguments {
   std::string model, seeds, grid, out, from, device = "auto";
   int interpolate = 0, fps = 20, threads = 0;
 };
-
-constexpr std::size_t most_seeds = 100'000;
-
-std::uint64_t parse_seed(std::string_view text, std::string_view whole) {
-  std::uint64_t seed = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
-  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) {
-    throw Error(ExitCode::usage, fmt::format("--seeds {}: expected numbers and ranges such as 7 or 0-63 or 1,5,9-12", quote(whole)));
-  }
-  return seed;
-}
-
-std::vector<std::uint64_t> parse_seeds(std::string_view text) {
-  std::vector<std::uint64_t> seeds;
-  for (std::string_view rest = text; !rest.empty() || seeds.empty();) {
-    const std::string_view part = rest.substr(0, rest.find(','));
-    rest.remove_prefix(std::min(rest.size(), part.size() + 1));
-    const std::size_t dash = part.find('-');
-    const std::uint64_t first = parse_seed(part.substr(0, dash), text);
-    const std::uint64_t last = dash == part.npos ? first : parse_seed(part.substr(dash + 1), text);
-    if (last < first || last - first >= most_seeds || seeds.size() + (last - first) >= most_seeds) {
-      throw Error(ExitCode::usage, fmt::format("--seeds {}: expected ranges that rise, and at most {} seeds", quote(text), most_seeds));
-    }
-    for (std::uint64_t seed = first;; ++seed) {
-      seeds.push_back(seed);
-      if (seed == last) break;
-    }
-  }
-  return seeds;
-}
 
 // From one seed to the next along the sphere that normal latents lie near (White, 2016), and back to the first.
 std::vector<float> interpolated_latents(std::span<const std::uint64_t> seeds, int steps, std::int64_t nz) {

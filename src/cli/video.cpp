@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -45,14 +46,13 @@ struct RemovedAtEnd {
 
 std::string file_word(const fs::path& path) { return shell_word("file:" + path.string()); }
 
-// A fraction of frames and seconds, such as 30000/1001.
 std::string frame_rate(const fs::path& video) {
   Pipe probe("ffprobe -v error -select_streams v:0 -show_entries stream=r_frame_rate -of csv=p=0 " + file_word(video), "r");
-  int frames = 0, seconds = 0;
-  if (std::fscanf(probe.file(), "%d/%d", &frames, &seconds) != 2 || frames <= 0 || seconds <= 0) {
-    throw Error(ExitCode::bad_file, fmt::format("{} is no video that ffmpeg can read", quote(video.string())));
-  }
-  return fmt::format("{}/{}", frames, seconds);
+  std::string text(4096, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), probe.file()));
+  const std::optional<std::string> rate = parse_frame_rate(text);
+  if (!rate) throw Error(ExitCode::bad_file, fmt::format("{} is no video that ffmpeg can read", quote(video.string())));
+  return *rate;
 }
 
 // The next picture of a stream of PPM; false at its end.
@@ -74,6 +74,15 @@ bool write_ppm(std::FILE* file, const Image& image) {
 }
 
 }  // namespace
+
+std::optional<std::string> parse_frame_rate(std::string_view text) {
+  int frames = 0, seconds = 0;
+  const char* const end = text.data() + text.size();
+  const auto [slash, bad] = std::from_chars(text.data(), end, frames);
+  if (bad != std::errc{} || slash == end || *slash != '/') return std::nullopt;
+  if (std::from_chars(slash + 1, end, seconds).ec != std::errc{} || frames <= 0 || seconds <= 0) return std::nullopt;
+  return fmt::format("{}/{}", frames, seconds);
+}
 
 bool is_video(const fs::path& path) {
   static const std::set<std::string> extensions{".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ogv"};

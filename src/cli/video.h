@@ -1,10 +1,16 @@
 #pragma once
 #include <filesystem>
 #include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
 
 #include "pastiche/image.h"
 
 namespace pastiche::cli {
+
+// The fraction that ffprobe's output begins with, frames over seconds such as 30000/1001; none where it doesn't.
+std::optional<std::string> parse_frame_rate(std::string_view ffprobe_output);
 
 bool is_video(const std::filesystem::path& path);  // by its extension
 
