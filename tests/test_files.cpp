@@ -214,13 +214,141 @@ TEST_F(Files, SecondTrainingIsRefusedAndADeadOneIsNot) {
   EXPECT_EQ(message_of([&] { const RunLock second(folder); }, ExitCode::failed),
             "'" + folder.native() + "' is being trained by process " + std::to_string(child) +
                 ": wait for it, stop it, or train into another folder");
-  put(folder / "state.safetensors.123.tmp", "torn");
+  const fs::path torn = folder / "ckpt" / ".pastiche-0123456789abcdef.tmp";
+  fs::create_directory(folder / "ckpt");
+  put(torn, "torn");
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
   { const RunLock taken_over(folder); }
   { const RunLock again(folder); }
   EXPECT_EQ(text_of(folder / "lock"), std::to_string(::getpid()));
-  EXPECT_FALSE(fs::exists(folder / "state.safetensors.123.tmp"));
+  EXPECT_FALSE(fs::exists(torn));
+}
+
+mode_t mode_of(const fs::path& path) {
+  struct stat info {};
+  EXPECT_EQ(::stat(path.c_str(), &info), 0);
+  return info.st_mode & 07777;
+}
+
+TEST_F(Files, ModesAreKeptAndNewOnesFollowTheUmask) {
+  EXPECT_EQ(in_child([&] {
+    ::umask(027);
+    write_file_atomically(folder / "new", std::string_view("x"));
+    EXPECT_EQ(mode_of(folder / "new"), 0640u);
+    put(folder / "old", "x");
+    ::chmod((folder / "old").c_str(), 04604);
+    write_file_atomically(folder / "old", std::string_view("y"));
+    EXPECT_EQ(mode_of(folder / "old"), 0604u) << "and no set-user-id bit on another content";
+    if (::geteuid() == 0) {
+      EXPECT_EQ(::chown((folder / "old").c_str(), 65534, 65534), 0);
+      write_file_atomically(folder / "old", std::string_view("z"));
+      struct stat info {};
+      ::stat((folder / "old").c_str(), &info);
+      EXPECT_EQ(info.st_uid, 65534u);
+    }
+    return HasFailure() ? 1 : 0;
+  }), 0);
+}
+
+// A run folder's files are replaced where they stand; where a user names a place, a link is followed.
+TEST_F(Files, LinksAreReplacedOrFollowed) {
+  put(folder / "victim", "precious");
+  ::chmod((folder / "victim").c_str(), 0600);
+  fs::create_symlink("victim", folder / "link");
+  write_file_atomically(folder / "link", std::string_view("new"));
+  EXPECT_EQ(text_of(folder / "victim"), "precious");
+  EXPECT_FALSE(fs::is_symlink(folder / "link"));
+  EXPECT_NE(mode_of(folder / "link"), 0600u) << "of the file that was replaced, not of what it led to";
+  fs::remove(folder / "link");
+  fs::create_symlink("victim", folder / "link");
+  write_where_named(folder / "link", std::string_view("new"));
+  EXPECT_EQ(text_of(folder / "victim"), "new");
+  EXPECT_TRUE(fs::is_symlink(folder / "link"));
+  EXPECT_EQ(without_links(folder / "link"), folder / "victim");
+  fs::create_symlink("a", folder / "b");
+  fs::create_symlink("b", folder / "a");
+  EXPECT_NE(message_of([&] { write_where_named(folder / "a", std::string_view("x")); }).find("symbolic links"), std::string::npos);
+}
+
+TEST_F(Files, LongNamesCanBeWritten) {
+  const fs::path path = folder / std::string(255, 'n');
+  write_file_atomically(path, std::string_view("x"));
+  EXPECT_EQ(text_of(path), "x");
+}
+
+TEST_F(Files, TemporaryFilesAreOurOwn) {
+  EXPECT_TRUE(is_temporary_name(temporary_name()));
+  EXPECT_NE(temporary_name(), temporary_name());
+  for (const char* other : {"notes.tmp", ".pastiche-.tmp", ".pastiche-0123456789abcdeg.tmp", ".pastiche-0123456789abcdef.tmp.png"}) EXPECT_FALSE(is_temporary_name(other));
+  const fs::path abandoned = folder / temporary_name(), user = folder / "notes.tmp", link = folder / temporary_name(), a_folder = folder / temporary_name();
+  put(abandoned, "");
+  put(user, "");
+  fs::create_symlink(user, link);
+  fs::create_directory(a_folder);
+  {
+    TemporaryFile file(folder), other(folder);
+    EXPECT_EQ(mode_of(file.path()) & 0022, 0u);
+    remove_abandoned_files(folder);
+    EXPECT_FALSE(fs::exists(abandoned));
+    for (const fs::path& path : {user, link, a_folder, file.path(), other.path()}) EXPECT_TRUE(fs::exists(fs::symlink_status(path))) << path;
+    put(file.path(), "content");
+    file.replace(folder / "result");
+    remove_temporary_files();  // as a signal's handler does
+    EXPECT_FALSE(fs::exists(other.path()));
+  }
+  EXPECT_EQ(text_of(folder / "result"), "content");
+  EXPECT_EQ(entries(), 4u) << "result, notes.tmp, the link, the folder";
+}
+
+TEST_F(Files, RunLockLeavesOthersFilesAlone) {
+  const fs::path outside = folder / "outside", run = folder / "run";
+  fs::create_directories(outside);
+  fs::create_directories(run / "mine");
+  put(outside / ".pastiche-0123456789abcdef.tmp", "");
+  put(run / "notes.tmp", "");
+  put(run / "mine" / ".pastiche-0123456789abcdef.tmp", "");
+  { const RunLock lock(run); }
+  EXPECT_TRUE(fs::exists(run / "notes.tmp"));
+  EXPECT_TRUE(fs::exists(run / "mine" / ".pastiche-0123456789abcdef.tmp"));
+  for (const char* name : {"ckpt", "samples"}) {
+    fs::create_symlink(outside, run / name);
+    EXPECT_NE(message_of([&] { const RunLock lock(run); }).find("symbolic link"), std::string::npos);
+    fs::remove(run / name);
+  }
+  EXPECT_TRUE(fs::exists(outside / ".pastiche-0123456789abcdef.tmp"));
+
+  put(folder / "victim", "precious");
+  fs::remove(run / "lock");
+  fs::create_symlink("../victim", run / "lock");
+  EXPECT_NE(message_of([&] { const RunLock lock(run); }).find("symbolic link"), std::string::npos);
+  fs::remove(run / "lock");
+  fs::create_hard_link(folder / "victim", run / "lock");
+  { const RunLock lock(run); }
+  fs::remove(run / "lock");
+  ASSERT_EQ(::mkfifo((run / "lock").c_str(), 0600), 0);
+  EXPECT_NE(message_of([&] { const RunLock lock(run); }).find("not a regular file"), std::string::npos);
+  EXPECT_EQ(text_of(folder / "victim"), "precious");
+}
+
+TEST_F(Files, LogsAreRegularFilesOfTheirOwn) {
+  put(folder / "victim", "{\"step\":9}\n");
+  fs::create_symlink("victim", folder / "log");
+  EXPECT_NE(message_of([&] { JsonLines log(folder / "log"); }).find("symbolic link"), std::string::npos);
+  EXPECT_NE(message_of([&] { truncate_after_step(folder / "log", 1); }).find("symbolic link"), std::string::npos);
+  EXPECT_EQ(text_of(folder / "victim"), "{\"step\":9}\n");
+  ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
+  EXPECT_NE(message_of([&] { JsonLines log(folder / "fifo"); }), "");
+  EXPECT_NE(message_of([&] { truncate_after_step(folder / "fifo", 1); }), "");
+}
+
+TEST_F(Files, RunNumbersDoNotOverflow) {
+  fs::create_directory(folder / "9223372036854775807-x");
+  fs::create_directory(folder / "20240131120000-holiday");
+  EXPECT_EQ(create_run_folder(folder, "x"), folder / "00000-x");
+  fs::create_directory(folder / "999999999-x");
+  EXPECT_EQ(create_run_folder(folder, "x"), folder / "1000000000-x");
+  EXPECT_EQ(create_run_folder(folder, "x"), folder / "1000000001-x");
 }
 
 TEST_F(Files, JsonLinesAppends) {
@@ -232,8 +360,6 @@ TEST_F(Files, JsonLinesAppends) {
   JsonLines log(path);
   EXPECT_TRUE(log.append(R"({"step":2})"));
   EXPECT_EQ(text_of(path), "{\"step\":1}\n{\"step\":2}\n");
-  JsonLines full("/dev/full");
-  EXPECT_FALSE(full.append("{}"));
   EXPECT_NE(message_of([&] { JsonLines none(folder / "no" / "f"); }), "");
 }
 
@@ -249,6 +375,9 @@ TEST_F(Files, TruncateDropsLaterAndTornLines) {
   EXPECT_EQ(text_of(path), kept);
   truncate_after_step(path, 0);
   EXPECT_EQ(text_of(path), "{\"event\":\"start\"}\n");
+  put(path, kept + "{\"step\":" + std::string(100'000, '[') + std::string(100'000, ']') + "}\n");
+  truncate_after_step(path, 5);
+  EXPECT_EQ(text_of(path), kept);
 }
 
 TEST(NearestName, FindsSlipsAndNothingElse) {
@@ -270,6 +399,18 @@ TEST(Quote, KeepsMessagesOnOneLine) {
   EXPECT_EQ(quote("\xc3\xa9\xf0\x9f\x98\x80"), "'\xc3\xa9\xf0\x9f\x98\x80'");
   EXPECT_EQ(quote("\xff\xc3"), "'\\xff\\xc3'");
   EXPECT_EQ(quote(std::string(300, 'x')), "'" + std::string(199, 'x') + "...'");
+}
+
+// Orders to a terminal, marks that turn the direction, and what is no UTF-8.
+TEST(Printable, HidesNoOrders) {
+  EXPECT_EQ(printable("a b \xc3\xa9 \xe6\xbc\xa2 \xf0\x9f\x98\x80 \\"), "a b \xc3\xa9 \xe6\xbc\xa2 \xf0\x9f\x98\x80 \\");
+  EXPECT_EQ(printable("\x1b[2J\n\r\x7f"), "\\x1b[2J\\n\\x0d\\x7f");
+  EXPECT_EQ(printable("\xc2\x9b" "31m\xc2\xa0"), "\\xc2\\x9b31m\xc2\xa0");
+  EXPECT_EQ(printable("\xe2\x80\xae" "gnp\xe2\x81\xa6\xe2\x80\xa8"), "\\xe2\\x80\\xaegnp\\xe2\\x81\\xa6\\xe2\\x80\\xa8");
+  EXPECT_EQ(printable("\xc0\xaf\xe0\x80\xaf\xed\xa0\x80\xf4\x90\x80\x80\xf8"),
+            "\\xc0\\xaf\\xe0\\x80\\xaf\\xed\\xa0\\x80\\xf4\\x90\\x80\\x80\\xf8");
+  EXPECT_EQ(printable("\xe2\x82"), "\\xe2\\x82");
+  EXPECT_EQ(printable(std::string_view("\0", 1)), "\\x00");
 }
 
 std::string sha256_of(std::string_view text) { return sha256_hex(std::as_bytes(std::span(text))); }

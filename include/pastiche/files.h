@@ -10,12 +10,44 @@
 
 namespace pastiche {
 
-// Replaces `path` in one step: temporary file in the same folder, write, fsync, rename, fsync of the folder. A crash at
-// any instant leaves the old content or the new, never a mixture. On failure the temporary file is removed and
-// Error(bad_file) names the path, the bytes and the system's reason.
+// Replaces `path` in one step: a new file in the same folder, write, fsync, rename, fsync of the folder. A crash at any instant leaves
+// the old content or the new, never a mixture, and where the file system has unnamed files, nothing else. Permissions stay those of the
+// old file; a symbolic link is replaced, not followed. Error(bad_file) names the path, the bytes and the system's reason.
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> parts);
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
+
+// The same for a place that a user names: where it is a symbolic link, what that leads to is replaced, and a FIFO or device is written to.
+void write_where_named(const std::filesystem::path& path, std::span<const std::byte> bytes);
+void write_where_named(const std::filesystem::path& path, std::string_view text);
+// Where the symbolic link `path` leads to in the end, be it there or not; `path` itself where it is none.
+std::filesystem::path without_links(const std::filesystem::path& path);
+
+// A new, empty file for another program to fill, beside what it will replace, under a name that can't be guessed. It goes with this object,
+// and by remove_temporary_files(); those of processes that were killed outright go by remove_abandoned_files().
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const std::filesystem::path& folder);  // throws Error(bad_file)
+  ~TemporaryFile();
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+  void replace(const std::filesystem::path& target);  // throws Error(bad_file)
+
+ private:
+  std::filesystem::path path_;
+  int fd_;  // holds a lock, by which remove_abandoned_files() sees that its process lives
+};
+
+// A name for what is to be renamed or removed soon: ".pastiche-1f2e3d4c5b6a7988.tmp".
+std::string temporary_name();
+bool is_temporary_name(std::string_view name);
+void remove_abandoned_files(const std::filesystem::path& folder);
+// Those of this process. For signal handlers: it calls nothing that is not async-signal-safe.
+void remove_temporary_files() noexcept;
+
+// What a file system could not promise, a sentence each, since the last call; each is told once. Such as that folders can't be synced.
+std::vector<std::string> take_file_system_notes();
 
 // The whole of a regular file. Throws Error(bad_file) for anything else (a FIFO would block for ever) and for a file of
 // more than `max_bytes`.
@@ -27,8 +59,9 @@ std::vector<std::byte> read_file(const std::filesystem::path& path,
 std::filesystem::path create_run_folder(const std::filesystem::path& out, std::string_view name);
 
 // Holds `RUN/lock` while it lives, so that two trainings never write one run: the second one throws Error(failed) that
-// names the first one's process. The kernel drops the lock with its process, however that died, so none goes stale. The
-// new owner removes the temporary files that a killed process left.
+// names the first one's process. The kernel drops the lock with its process, however that died, so none goes stale; where the file
+// system has no locks, take_file_system_notes() says so. The new owner removes the temporary files that a killed process left.
+// A run folder may come from others, so Error(bad_file) where its lock, ckpt or samples is a symbolic link to elsewhere.
 class RunLock {
  public:
   explicit RunLock(const std::filesystem::path& run_folder);
@@ -44,7 +77,7 @@ class RunLock {
 // file and a crash both see whole lines, but for a torn last one that truncate_after_step() removes.
 class JsonLines {
  public:
-  explicit JsonLines(const std::filesystem::path& path);  // throws Error(bad_file)
+  explicit JsonLines(const std::filesystem::path& path);  // throws Error(bad_file), also for what is no regular file, such as a link
   ~JsonLines();
   JsonLines(const JsonLines&) = delete;
   JsonLines& operator=(const JsonLines&) = delete;
@@ -66,8 +99,11 @@ void truncate_after_step(const std::filesystem::path& path, std::int64_t step);
 // The candidate nearest to `word` by edit distance, for "did you mean"; empty when none is near. '-' and '_' are equal.
 std::string nearest_name(std::string_view word, std::span<const std::string> candidates);
 
-// `text` between single quotes for a one-line message: control characters and broken UTF-8 are escaped, and a long text
-// is cut.
+// `text` as one line that a terminal shows and does not obey: control characters, marks that turn the direction of writing, and broken
+// UTF-8 are escaped. For all that is printed of files, folders and arguments.
+std::string printable(std::string_view text);
+
+// printable() between single quotes, and a long text cut.
 std::string quote(std::string_view text);
 
 // `word` as a POSIX shell reads it: quoted where it needs it. For every command that a message tells to type.

@@ -92,6 +92,19 @@ class Parameters {
   std::deque<Parameter> all_;
 };
 
+// While it lives, all parameters that this thread makes hold at most so many numbers: Parameters::add throws Error(bad_file) before it
+// takes memory for more. For a network whose description comes from a file, which then must hold its weights too.
+class ParameterLimit {
+ public:
+  explicit ParameterLimit(std::int64_t numbers);
+  ~ParameterLimit();
+  ParameterLimit(const ParameterLimit&) = delete;
+  ParameterLimit& operator=(const ParameterLimit&) = delete;
+
+ private:
+  std::int64_t before_;
+};
+
 enum class Mode : bool { eval, train };
 enum class Bias : bool { no, yes };
 

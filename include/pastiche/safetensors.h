@@ -28,8 +28,10 @@ struct SafetensorsFile {
 
 // Both readers check the whole header before they allocate a tensor, and throw Error(bad_file) on anything that the
 // format forbids. They are stricter than the reference reader in two places where the specification is: a key that
-// stands twice, and a header that does not begin with '{'. Payloads are not looked at: NaN is allowed here.
+// stands twice, and a header that does not begin with '{'; and take at most 100,000 tensors and 1,000 keys of metadata. Payloads are not
+// looked at: NaN is allowed here.
 SafetensorsFile parse_safetensors(std::span<const std::byte> file);
+inline constexpr std::size_t max_safetensors_bytes = std::size_t{16} << 30;  // of a file that is read
 SafetensorsFile read_safetensors(const std::filesystem::path& path);
 
 // The same bytes for the same content, whatever the order of `tensors`: wide types first, then by name, so that every

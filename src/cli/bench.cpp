@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 BenchResults read_results(const fs::path& path) {
-  const std::vector<std::byte> bytes = read_file(path, std::size_t{1} << 30);
+  const std::vector<std::byte> bytes = read_file(path, max_bench_bytes);
   return parse_bench_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.string());
 }
 
@@ -119,10 +119,10 @@ int run_bench(const CLI::App& command, const BenchArguments& a) {
   arguments.insert(arguments.end(), {"--json", json.path()});
   const int code = run_program(program, std::move(arguments));
   if (fs::file_size(json.path()) == 0) return code;
-  if (!a.options.json.empty()) write_file_atomically(a.options.json, read_file(json.path()));
+  if (!a.options.json.empty()) write_where_named(a.options.json, read_file(json.path()));
   if (code >= 128) return code;
   const std::string tables = bench_tables(read_results(json.path()));
-  if (!a.markdown.empty()) write_file_atomically(a.markdown, tables);
+  if (!a.markdown.empty()) write_where_named(a.markdown, tables);
   fmt::print("{}", tables);
   return code;
 }

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
+#include "io/json.h"
 #include "pastiche/error.h"
 #include "pastiche/files.h"
 
@@ -125,20 +125,22 @@ double Measurement::counter(const std::string& name) const {
 BenchResults parse_bench_json(std::string_view text, const std::string& file) {
   BenchResults results;
   try {
-    const json all = json::parse(text);
+    const auto parsed = parse_json(text, {.bytes = max_bench_bytes, .depth = 16, .values = 10'000'000});
+    if (!parsed) throw Error(ExitCode::bad_file, fmt::format("{} is not what `pastiche bench --json` writes: no JSON of its size", quote(file)));
+    const json& all = *parsed;
     for (const auto& [key, value] : all.at("context").items()) {
       if (value.is_string() && (key == "date" || key.starts_with("device ") || key.starts_with("roofline ") || key.starts_with("absent "))) {
-        results.context.emplace_back(key, value.get<std::string>());
+        results.context.emplace_back(printable(key), printable(value.get<std::string>()));
       }
     }
     for (const json& each : all.at("benchmarks")) {
       if (each.at("run_type") != "iteration") continue;
-      const std::string name = Fields(each.at("run_name")).name();  // without the "/manual_time" that Google Benchmark adds
+      const std::string name = printable(Fields(each.at("run_name")).name());  // without the "/manual_time" that Google Benchmark adds
       const auto [at, is_new] = results.rows.try_emplace(name);
       if (is_new) results.names.push_back(name);
       Measurement& m = at->second;
       if (each.value("error_occurred", false)) {
-        m.error = each.value("error_message", "failed");
+        m.error = printable(each.value("error_message", "failed"));
         continue;
       }
       m.seconds.push_back(each.at("real_time").get<double>() * unit_seconds(each.at("time_unit")));

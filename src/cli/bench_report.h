@@ -25,6 +25,8 @@ struct BenchResults {
   std::map<std::string, Measurement> rows;
 };
 
+inline constexpr std::size_t max_bench_bytes = std::size_t{1} << 28;
+
 // Error(bad_file) for what is not the JSON of this program's benchmarks; `file` is named in it.
 BenchResults parse_bench_json(std::string_view json, const std::string& file);
 

@@ -1,9 +1,9 @@
 #include <fmt/format.h>
 
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "io/json.h"
 #include "pastiche/config.h"
 #include "pastiche/data.h"
 #include "pastiche/error.h"
@@ -47,14 +47,13 @@ void run_pairs(const PairsArguments& a) {
     json["left_out"] = made.left_out;
     json["skipped"] = nlohmann::ordered_json::array();
     for (const SkippedFile& file : made.skipped) json["skipped"].push_back({{"file", file.file}, {"reason", file.reason}});
-    // A name's bytes may be no UTF-8.
-    fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    fmt::print("{}\n", json_text(json, 2));
     return;
   }
   fmt::print("{0}: {1} pairs, {2} in A/ and the originals in B/\n", quote(a.out), made.pairs, a.make);
   if (!made.left_out.empty()) fmt::print("left out: {}\n", left_out_text(made.left_out));
   if (!made.skipped.empty()) fmt::print("skipped:\n");
-  for (const SkippedFile& file : made.skipped) fmt::print("  {}: {}\n", quote(file.file), file.reason);
+  for (const SkippedFile& file : made.skipped) fmt::print("  {}: {}\n", quote(file.file), printable(file.reason));
 }
 
 void add_pairs(CLI::App& data) {

@@ -2,10 +2,10 @@
 #include <fmt/ranges.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "cli/commands.h"
+#include "io/json.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/data.h"
 #include "pastiche/error.h"
@@ -85,9 +85,9 @@ int run_eval(const EvalArguments& a) {
   if (count == 0) throw Error(ExitCode::bad_data, "none of the pictures can be read; bring them back");
   const SwdResult result = sliced_wasserstein(made, real.pictures, {.seed = a.seed});
   if (a.json) {
-    fmt::print("{}\n", nlohmann::ordered_json{{"metric", "swd"}, {"swd", result.mean}, {"levels", result.levels}, {"pictures", count}, {"skipped", skipped},
+    fmt::print("{}\n", json_text(nlohmann::ordered_json{{"metric", "swd"}, {"swd", result.mean}, {"levels", result.levels}, {"pictures", count}, {"skipped", skipped},
                                               {"height", data->height()}, {"width", data->width()}, {"channels", data->channels()},
-                                              {"seed", a.seed}, {"data", data->name()}, {"data_fingerprint", data->fingerprint()}}.dump());
+                                              {"seed", a.seed}, {"data", data->name()}, {"data_fingerprint", data->fingerprint()}}));
   } else {
     fmt::print("swd {:.2f}  (levels {:.2f}; {} pictures of {}x{}x{} against {}, seed {}; lower is nearer)\n", result.mean,
                fmt::join(result.levels, " "), count, data->width(), data->height(), data->channels(), data->name(), a.seed);

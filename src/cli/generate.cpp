@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <optional>
 
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -11,6 +12,7 @@
 #include "pastiche/config.h"
 #include "pastiche/files.h"
 #include "pastiche/image.h"
+#include "pastiche/sha256.h"
 #include "pastiche/train.h"
 
 namespace pastiche::cli {
@@ -21,6 +23,7 @@ namespace fs = std::filesystem;
 struct GenerateArguments {
   std::string model, seeds, grid, out, from, device = "auto";
   int interpolate = 0, fps = 20, threads = 0;
+  bool no_metadata = false;
 };
 
 // From one seed to the next along the sphere that normal latents lie near (White, 2016), and back to the first.
@@ -46,10 +49,11 @@ std::vector<float> interpolated_latents(std::span<const std::uint64_t> seeds, in
 }
 
 // What --from reads.
-PictureText picture_text(const std::string& model, const std::string& hash, const std::string& seeds, const std::string& grid) {
-  PictureText made_of{{"Seeds", seeds}};
-  if (!grid.empty()) made_of.emplace_back("Grid", grid);
-  return origin_text(model, hash, made_of);
+PictureText picture_text(const GenerateArguments& a, const fs::path& model, const std::string& hash, std::span<const std::uint64_t> seeds,
+                         const std::optional<Grid>& grid = {}) {
+  PictureText made_of{{"Seeds", seeds_text(seeds)}};
+  if (grid) made_of.emplace_back("Grid", fmt::format("{}x{}", grid->columns, grid->rows));
+  return origin_text(model.string(), hash, a.no_metadata, made_of);
 }
 
 const std::string* find(const PictureText& text, std::string_view key) {
@@ -66,28 +70,70 @@ struct Maker {
     return generate_pictures(*loaded.generator, sample_latents(seeds, loaded.card.model.nz));
   }
   Image grid(const Grid& grid, const std::vector<std::uint64_t>& seeds) {
-    if (seeds.size() != static_cast<std::size_t>(grid.columns) * grid.rows) {
-      throw Error(ExitCode::usage, fmt::format("--grid {}x{} needs {} seeds, --seeds gives {}", grid.columns, grid.rows,
-                                               grid.columns * grid.rows, seeds.size()));
+    const ModelConfig& model = loaded.card.model;
+    const std::int64_t count = std::int64_t{grid.columns} * grid.rows;
+    if (std::ssize(seeds) != count) {
+      throw Error(ExitCode::usage, fmt::format("--grid {}x{} needs {} seeds, --seeds gives {}", grid.columns, grid.rows, count, seeds.size()));
+    }
+    if (count * model.height * model.width > most_grid_pixels) {
+      throw Error(ExitCode::usage, fmt::format("--grid {}x{} of pictures of {}x{} is more than {} megapixels: use a smaller one, or --seeds",
+                                               grid.columns, grid.rows, model.width, model.height, most_grid_pixels >> 20));
     }
     return tile(pictures(seeds), grid.columns, 2);
   }
+  static constexpr std::int64_t most_grid_pixels = std::int64_t{1} << 28;
 };
 
+// ---- again -----------------------------------------------------------------------------------------------------------
+
+// What a picture says of its making. A picture may come from others, so each word of it is read as what it must be.
+struct Recipe {
+  std::string hash, run;  // of the model: its SHA-256, and the name of the folder it was in, where that is known
+  std::vector<std::uint64_t> seeds;
+  std::optional<Grid> grid;
+};
+
+Recipe read_recipe(const std::string& picture) {
+  const PictureText text = read_png_text(read_file(picture, max_picture_bytes));
+  const std::string *model = find(text, "Model"), *hash = find(text, "Model SHA-256"), *seeds = find(text, "Seeds"), *grid = find(text, "Grid");
+  const auto refuse = [&](const std::string& why) { throw Error(ExitCode::bad_file, fmt::format("{} {}", quote(picture), why)); };
+  if (hash == nullptr || seeds == nullptr || hash->size() != 64 || hash->find_first_not_of("0123456789abcdef") != hash->npos) {
+    refuse("does not say which model and seed made it; only pictures of `pastiche generate` do");
+  }
+  Recipe recipe{.hash = *hash, .run = model == nullptr ? "" : fs::path(*model).parent_path().filename().string(), .seeds = {}, .grid = {}};
+  try {
+    if (grid != nullptr) recipe.grid = parse_grid(*grid);
+    recipe.seeds = parse_seeds(*seeds);
+  } catch (const Error& e) {
+    refuse(fmt::format("says what is no recipe ({})", e.what()));
+  }
+  const std::int64_t count = recipe.grid ? std::int64_t{recipe.grid->columns} * recipe.grid->rows : 1;
+  if (std::ssize(recipe.seeds) != count) refuse(fmt::format("names {} seeds, expected {}", recipe.seeds.size(), count));
+  return recipe;
+}
+
+// The model of this hash: `where` itself, or below a folder of runs, where the run of the same name is looked at first. What path the
+// picture names is not opened: that is the picture's word.
+fs::path find_model(const fs::path& where, const Recipe& recipe) {
+  std::error_code error;
+  std::vector<fs::path> candidates{where};
+  if (fs::is_directory(where, error)) {
+    candidates = {where / "model.safetensors", where / recipe.run / "model.safetensors"};
+    for (fs::directory_iterator entry(where, error), end; !error && entry != end; entry.increment(error)) candidates.push_back(entry->path() / "model.safetensors");
+  }
+  for (const fs::path& path : candidates) {
+    if (fs::is_regular_file(path, error) && sha256_hex(read_file(path, max_safetensors_bytes)) == recipe.hash) return path;
+  }
+  throw Error(ExitCode::bad_file, fmt::format("the model of this picture, SHA-256 {}..., is not at {}: give its file, or the folder that its run is in",
+                                              recipe.hash.substr(0, 16), quote(where.string())));
+}
+
 int generate_again(const GenerateArguments& a, Backend& backend) {
-  const PictureText text = read_png_text(read_file(a.from));
-  const std::string *model = find(text, "Model"), *hash = find(text, "Model SHA-256"), *seeds = find(text, "Seeds");
-  if (model == nullptr || hash == nullptr || seeds == nullptr) {
-    throw Error(ExitCode::bad_file, fmt::format("{} does not say which model and seed made it; only pictures of `pastiche generate` do", quote(a.from)));
-  }
-  Maker maker{load_generator(backend, a.model.empty() ? *model : a.model)};
-  if (maker.loaded.hash != *hash) {
-    throw Error(ExitCode::bad_file, fmt::format("{} was made by the model {}, {} is {}: give the right model file", quote(a.from),
-                                                hash->substr(0, 16), quote(a.model.empty() ? *model : a.model), maker.loaded.hash.substr(0, 16)));
-  }
-  const std::string* grid = find(text, "Grid");
-  const Image picture = grid != nullptr ? maker.grid(parse_grid(*grid), parse_seeds(*seeds)) : maker.pictures(parse_seeds(*seeds)).front();
-  write_result(a.out.empty() ? fs::path("again.png") : fs::path(a.out), encode_png(picture, text));
+  const Recipe recipe = read_recipe(a.from);
+  const fs::path path = find_model(a.model.empty() ? fs::path("runs") : fs::path(a.model), recipe);
+  Maker maker{load_generator(backend, path)};
+  const Image picture = recipe.grid ? maker.grid(*recipe.grid, recipe.seeds) : maker.pictures(recipe.seeds).front();
+  write_result(a.out.empty() ? "again.png" : a.out, encode_png(picture, picture_text(a, path, maker.loaded.hash, recipe.seeds, recipe.grid)));
   return 0;
 }
 
@@ -100,24 +146,27 @@ int run_generate(const GenerateArguments& a) {
   if (a.interpolate > 0) {
     const std::vector<std::uint64_t> seeds = parse_seeds(a.seeds.empty() ? "0-7" : a.seeds);
     const fs::path out = a.out.empty() ? "morph.png" : a.out;
+    if (!is_stream(out) && out.extension() != ".gif" && out.extension() != ".png") {
+      throw Error(ExitCode::usage, "--interpolate writes .png (APNG) or .gif, or - for APNG on standard output");
+    }
     const auto frames = generate_pictures(*maker.loaded.generator, interpolated_latents(seeds, a.interpolate, maker.loaded.card.model.nz));
-    if (out.extension() != ".gif" && out.extension() != ".png") throw Error(ExitCode::usage, "--interpolate writes .png (APNG) or .gif");
     write_result(out, out.extension() == ".gif" ? encode_gif(frames, 1000 / a.fps) : encode_apng(frames, 1000 / a.fps));
   } else if (!a.seeds.empty() && a.grid.empty()) {
     const std::vector<std::uint64_t> seeds = parse_seeds(a.seeds);
+    if (a.out == "-" && seeds.size() > 1) {
+      throw Error(ExitCode::usage, fmt::format("{} pictures don't fit into one stream; give a folder instead of --out -, or a --grid", seeds.size()));
+    }
     const fs::path folder = a.out.empty() ? "pictures" : a.out;
-    make_folder(folder);
+    if (folder != "-") make_folder(folder);
     const std::vector<Image> pictures = maker.pictures(seeds);
     for (std::size_t i = 0; i < seeds.size(); ++i) {
-      const std::string seed = std::to_string(seeds[i]);
-      write_result(folder / fmt::format("seed{:06}.png", seeds[i]), encode_png(pictures[i], picture_text(a.model, hash, seed, "")));
+      write_result(folder == "-" ? folder : folder / fmt::format("seed{:06}.png", seeds[i]),
+                   encode_png(pictures[i], picture_text(a, a.model, hash, std::span(seeds).subspan(i, 1))));
     }
   } else {
-    const std::string form = a.grid.empty() ? "8x8" : a.grid;
-    const Grid grid = parse_grid(form);
-    const std::string seeds = a.seeds.empty() ? fmt::format("0-{}", grid.columns * grid.rows - 1) : a.seeds;
-    write_result(a.out.empty() ? fs::path("grid.png") : fs::path(a.out),
-          encode_png(maker.grid(grid, parse_seeds(seeds)), picture_text(a.model, hash, seeds, form)));
+    const Grid grid = parse_grid(a.grid.empty() ? "8x8" : a.grid);
+    const std::vector<std::uint64_t> seeds = parse_seeds(a.seeds.empty() ? fmt::format("0-{}", grid.columns * grid.rows - 1) : a.seeds);
+    write_result(a.out.empty() ? "grid.png" : a.out, encode_png(maker.grid(grid, seeds), picture_text(a, a.model, hash, seeds, grid)));
   }
   return 0;
 }
@@ -130,14 +179,16 @@ void add_generate(CLI::App& app, Outcome& outcome) {
       "generate", "Make pictures with a trained model." +
                       examples({"pastiche generate runs/00003-dcgan-art/model.safetensors --seeds 0-63 -o pictures",
                                 "pastiche generate runs/00003-dcgan-art/model.safetensors --grid 8x8 -o grid.png"}));
+  command->add_flag("--no-metadata", a->no_metadata, no_metadata_help);
   command->add_option("model", a->model, "model.safetensors of a run")->option_text("MODEL");
   command->add_option("--seeds", a->seeds, "a picture a seed: 7, 0-63 or 1,5,9-12")->option_text("SEEDS");
   command->add_option("--grid", a->grid, "one picture of COLUMNSxROWS")->option_text("[8x8]");
   CLI::Option* interpolate = command->add_option("--interpolate", a->interpolate, "an animation through the seeds, with this many frames between two")
                                  ->check(CLI::Range(1, 1000));
   command->add_option("--fps", a->fps, "frames a second of the animation")->check(CLI::Range(1, 100))->option_text("[20]")->needs(interpolate);
-  command->add_option("-o,--out", a->out, "folder for --seeds, else a file: .png, or .gif for an animation")->option_text("PATH");
-  command->add_option("--from", a->from, "make this picture again, from what its PNG says of model and seed")->option_text("PNG")->excludes("--seeds")->excludes("--grid");
+  command->add_option("-o,--out", a->out, "folder for --seeds, else a file: .png, or .gif for an animation; - for PNG on standard output, where it is one")->option_text("PATH");
+  command->add_option("--from", a->from, "make this picture again, from what its PNG says of seeds and model; that is found by its SHA-256, "
+                                          "in MODEL, which may be a folder of runs, or else in runs")->option_text("PNG")->excludes("--seeds")->excludes("--grid")->excludes(interpolate);
   command->add_option("--device", a->device, device_help)->option_text("[auto]");
   command->add_option("--threads", a->threads, "threads of the CPU backend; 0: one a core")->check(CLI::Range(0, 4096));
   command->callback([a, &outcome] { outcome.exit_code = run_generate(*a); });

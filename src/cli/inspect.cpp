@@ -2,9 +2,9 @@
 #include <fmt/ranges.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "io/json.h"
 #include "pastiche/data.h"
 #include "pastiche/error.h"
 #include "pastiche/files.h"
@@ -26,13 +26,12 @@ ordered_json inspect_safetensors(std::span<const std::byte> bytes) {
   const SafetensorsFile file = parse_safetensors(bytes);
   ordered_json json{{"kind", "safetensors"}, {"sha256", sha256_hex(bytes)}};
   for (const auto& [key, value] : file.metadata) {
-    const ordered_json parsed = ordered_json::parse(value, nullptr, false);
-    json["metadata"][key] = parsed.is_discarded() ? ordered_json(value) : parsed;
+    json["metadata"][key] = parse_json<ordered_json>(value).value_or(value);
   }
-  std::int64_t numbers = 0;
+  std::uint64_t numbers = 0;
   for (const SafeTensor& t : file.tensors) {
-    std::int64_t count = 1;
-    for (std::int64_t extent : t.shape) count *= extent;
+    std::uint64_t count = 1;  // that it can't overflow has been checked
+    for (const std::int64_t extent : t.shape) count *= static_cast<std::uint64_t>(extent);
     numbers += count;
     json["tensors"].push_back({{"name", t.name}, {"dtype", t.dtype}, {"shape", t.shape}});
   }
@@ -50,17 +49,17 @@ ordered_json inspect_picture(std::span<const std::byte> bytes) {
 }
 
 ordered_json inspect_run(const fs::path& folder) {
-  const std::vector<std::byte> bytes = read_file(folder / "run.json", std::size_t{1} << 24);
-  ordered_json json = ordered_json::parse(reinterpret_cast<const char*>(bytes.data()), reinterpret_cast<const char*>(bytes.data()) + bytes.size(), nullptr, false);
-  if (!json.is_object()) throw Error(ExitCode::bad_file, fmt::format("{} is not what pastiche writes", quote((folder / "run.json").string())));
-  json["kind"] = "run";
-  return json;
+  const std::vector<std::byte> bytes = read_file(folder / "run.json", std::size_t{1} << 20);
+  std::optional<ordered_json> json = parse_json<ordered_json>({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  if (!json || !json->is_object()) throw Error(ExitCode::bad_file, fmt::format("{} is not what pastiche writes", quote((folder / "run.json").string())));
+  (*json)["kind"] = "run";
+  return std::move(*json);
 }
 
 ordered_json inspect(const fs::path& path) {
   if (fs::is_directory(path) && fs::exists(path / "run.json")) return inspect_run(path);
   if (fs::is_directory(path)) return ordered_json::parse(to_json(check_dataset(path)));
-  const std::vector<std::byte> bytes = read_file(path);
+  const std::vector<std::byte> bytes = read_file(path, max_safetensors_bytes);
   if (starts_with(bytes, "\x89PNG") || starts_with(bytes, "\xff\xd8")) return inspect_picture(bytes);
   if (starts_with(bytes, "\x1f\x8b") || starts_with(bytes, std::string_view("\0\0\x08", 3))) return ordered_json::parse(to_json(check_dataset(path)));
   try {
@@ -70,10 +69,13 @@ ordered_json inspect(const fs::path& path) {
   }
 }
 
+// A text as it is, and all else as JSON.
+std::string words_of(const ordered_json& value) { return value.is_string() ? printable(value.get_ref<const std::string&>()) : json_text(value); }
+
 void print(const ordered_json& json, int depth) {
   for (const auto& [key, value] : json.items()) {
     const bool list_of_objects = value.is_array() && !value.empty() && value.front().is_object();
-    fmt::print("{:{}}{}", "", 2 * depth, key);
+    fmt::print("{:{}}{}", "", 2 * depth, printable(key));
     if (value.is_object()) {
       fmt::print("\n");
       print(value, depth + 1);
@@ -81,11 +83,11 @@ void print(const ordered_json& json, int depth) {
       fmt::print("\n");
       for (const auto& element : value) {
         std::vector<std::string> words;
-        for (const auto& item : element) words.push_back(item.is_string() ? item.get<std::string>() : item.dump());
+        for (const auto& item : element) words.push_back(words_of(item));
         fmt::print("{:{}}{}\n", "", 2 * depth + 2, fmt::join(words, "  "));
       }
     } else {
-      fmt::print("  {}\n", value.is_string() ? value.get<std::string>() : value.dump());
+      fmt::print("  {}\n", words_of(value));
     }
   }
 }
@@ -105,7 +107,7 @@ void add_inspect(CLI::App& app, Outcome&) {
   command->add_flag("--json", a->json, "one JSON object");
   command->callback([a] {
     const ordered_json json = inspect(a->path);
-    if (a->json) fmt::print("{}\n", json.dump(2));
+    if (a->json) fmt::print("{}\n", json_text(json, 2));
     else print(json, 0);
   });
 }

@@ -2,10 +2,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <new>
 
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "pastiche/error.h"
 #include "pastiche/files.h"
 
@@ -40,7 +43,7 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error) {
   }
   std::string command = at.get_name();
   for (const CLI::App* parent = at.get_parent(); parent != nullptr; parent = parent->get_parent()) command = parent->get_name() + " " + command;
-  fmt::print(stderr, "pastiche: {}; see `{} --help`\n", message, command);
+  fmt::print(stderr, "pastiche: {}; see `{} --help`\n", printable(message), command);
   return static_cast<int>(ExitCode::usage);
 }
 
@@ -95,24 +98,46 @@ std::string examples(std::initializer_list<const char*> lines) {
 
 }  // namespace pastiche::cli
 
-int main(int argc, char** argv) {
+namespace {
+
+// Whatever the command said: a result that standard output did not take is none. `code` else.
+int flushed(int code) {
+  const bool written = std::fflush(stdout) == 0;
+  if (written && std::ferror(stdout) == 0) return code;
+  std::fprintf(stderr, "pastiche: can't write to standard output%s%s; what was to stand there is lost\n", written ? "" : ": ",
+               written ? "" : std::strerror(errno));
+  return static_cast<int>(pastiche::ExitCode::bad_file);
+}
+
+int guarded(int argc, char** argv) {
   using pastiche::ExitCode;
-#if defined(__x86_64__)
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
-    std::fputs("pastiche: this processor lacks AVX2 or FMA; build from source with -march=native\n", stderr);
-    return static_cast<int>(ExitCode::device);
-  }
-#endif
+  const auto report = [](const char* message, ExitCode code) {
+    // A write that failed says so once, by flushed().
+    if (std::ferror(stdout) == 0) fmt::print(stderr, "pastiche: {}\n", pastiche::printable(message));
+    return static_cast<int>(code);
+  };
   try {
     return pastiche::cli::run(argc, argv);
   } catch (const pastiche::Error& error) {
-    fmt::print(stderr, "pastiche: {}\n", error.what());
-    return static_cast<int>(error.code());
+    return report(error.what(), error.code());
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "pastiche: out of memory; try a smaller --batch, --size or picture\n");
-    return static_cast<int>(ExitCode::out_of_memory);
+    return report("out of memory; try a smaller --batch, --size or picture", ExitCode::out_of_memory);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "pastiche: {}\n", error.what());
-    return static_cast<int>(ExitCode::failed);
+    return report(error.what(), ExitCode::failed);
   }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+#if defined(__x86_64__)
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+    std::fputs("pastiche: this processor lacks AVX2 or FMA; build from source with -march=native\n", stderr);
+    return static_cast<int>(pastiche::ExitCode::device);
+  }
+#endif
+  pastiche::cli::clean_up_on_signals();
+  const int code = guarded(argc, argv);
+  for (const std::string& note : pastiche::take_file_system_notes()) fmt::print(stderr, "note: {}\n", note);
+  return flushed(code);
 }

@@ -9,10 +9,19 @@
 
 namespace pastiche::cli {
 
-void make_folder(const std::filesystem::path& folder);                                       // Error(bad_file) where it can't be
-void write_result(const std::filesystem::path& path, std::span<const std::byte> bytes);  // and prints its path
+void make_folder(const std::filesystem::path& folder);  // Error(bad_file) where it can't be
+// To where the user named, and prints that; "-" and what else is standard output gets the bytes alone.
+void write_result(const std::filesystem::path& path, std::span<const std::byte> bytes);
 
-// What a picture says of its making: Software, Model, Model SHA-256, `more`, Command.
-PictureText origin_text(const std::string& model, const std::string& hash, const PictureText& more = {});
+// "-", a FIFO or a device: its name says nothing of a format, so PNG goes there.
+bool is_stream(const std::filesystem::path& path);
+
+// What a picture says of its making: Software, Model, Model SHA-256, `more`, Command; `anonymous` leaves out the model's path and the command.
+PictureText origin_text(const std::string& model, const std::string& hash, bool anonymous, const PictureText& more = {});
+
+constexpr const char* no_metadata_help = "write neither the model's path nor the command into PNG";
+
+// Temporary files go with a process that a signal ends.
+void clean_up_on_signals();
 
 }  // namespace pastiche::cli

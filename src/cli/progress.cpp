@@ -6,9 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "core/system.h"
+#include "io/json.h"
 
 namespace pastiche {
 namespace {
@@ -64,12 +64,15 @@ void Progress::update(const ProgressSample& sample) {
 
 void Progress::note(std::string_view text) {
   if (format_ == LogFormat::json) {
-    const auto replace = nlohmann::json::error_handler_t::replace;
-    write_text(fd_, nlohmann::json({{"note", text}}).dump(-1, ' ', false, replace) + "\n");
+    write_text(fd_, json_text(nlohmann::json({{"note", text}})) + "\n");
     return;
   }
   const bool redraw = line_open_;
-  write_text(fd_, fmt::format("{}{}\n", redraw ? "\r\x1b[K" : "", text));
+  if (redraw) write_text(fd_, "\r\x1b[K");
+  for (std::size_t end; !text.empty(); text.remove_prefix(std::min(text.size(), end + 1))) {
+    end = std::min(text.find('\n'), text.size());
+    write_text(fd_, printable(text.substr(0, end)) + "\n");
+  }
   line_open_ = false;
   if (redraw) show();
 }
@@ -117,7 +120,7 @@ std::string Progress::json_line() const {
                                  {"memory_mib", std::round(resident_mib())},
                                  {"eta_seconds", std::round(s.eta_seconds)}};
   if (s.loss_content > 0) line["loss_content"] = s.loss_content;
-  return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return json_text(line);
 }
 
 }  // namespace pastiche

@@ -26,7 +26,7 @@ struct StylizeArguments {
   std::string model, out, device = "auto", precision = "f32";
   std::vector<std::string> inputs;
   double strength = 1;
-  bool keep_colors = false, frames = false;
+  bool keep_colors = false, frames = false, no_metadata = false;
   std::optional<std::int64_t> tile;
   int size = 0, threads = 0;
 };
@@ -79,7 +79,7 @@ std::vector<fs::path> find_outputs(const StylizeArguments& a, const std::vector<
   const bool one = inputs.size() == 1 && a.inputs.size() == 1 && !fs::is_directory(a.inputs.front());
   if (one && !fs::is_directory(a.out) && !a.out.ends_with('/')) {
     const fs::path out = a.out;
-    if (a.out != "-" && !is_video(inputs.front().path) && out.extension() != ".png" && !is_jpeg_name(out)) {
+    if (!is_stream(out) && !is_video(inputs.front().path) && out.extension() != ".png" && !is_jpeg_name(out)) {
       throw Error(ExitCode::usage, fmt::format("--out {}: expected a name that ends in .png, .jpg or .jpeg, a folder that exists or ends in /, or -", quote(a.out)));
     }
     return {out};
@@ -140,7 +140,7 @@ class Worker {
     options_.film = true;
     Stylizer film(*loaded_.translator, options_);
     convert_video(input.path, out, [&](const Image& frame) { return film(resized(frame)); });
-    fmt::print("{}\n", out.string());
+    fmt::print("{}\n", printable(out.string()));
   }
 
   Image stylize(const Input& input) {
@@ -158,11 +158,8 @@ class Worker {
   }
 
   void write(const Image& picture, const fs::path& out) {
-    const std::vector<std::byte> bytes = is_jpeg_name(out) ? encode_jpeg(picture) : encode_png(picture, origin_text(arguments_.model, loaded_.hash));
-    if (out != "-") return write_result(out, bytes);
-    if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size() || std::fflush(stdout) != 0) {
-      throw Error(ExitCode::bad_file, "can't write to standard output");
-    }
+    const std::vector<std::byte> bytes = is_jpeg_name(out) ? encode_jpeg(picture) : encode_png(picture, origin_text(arguments_.model, loaded_.hash, arguments_.no_metadata));
+    write_result(out, bytes);
   }
 
  private:
@@ -170,7 +167,12 @@ class Worker {
     const int smaller = std::min(picture.height, picture.width);
     if (arguments_.size == 0 || smaller == arguments_.size) return picture;
     const double scale = static_cast<double>(arguments_.size) / smaller;
-    return resize(picture, static_cast<int>(std::lround(scale * picture.height)), static_cast<int>(std::lround(scale * picture.width)), Filter::lanczos);
+    const auto height = std::lround(scale * picture.height), width = std::lround(scale * picture.width);
+    if (height > 65535 || width > 65535 || height * width > default_max_pixels) {
+      throw Error(ExitCode::usage, fmt::format("--size {} makes {}x{} of a picture of {}x{}, more than {} megapixels; use a smaller one",
+                                               arguments_.size, width, height, picture.width, picture.height, default_max_pixels / 1'000'000));
+    }
+    return resize(picture, static_cast<int>(height), static_cast<int>(width), Filter::lanczos);
   }
 
   // What a unet draws depends on how large it sees a thing; a resnet's strokes only become finer.
@@ -205,7 +207,7 @@ int run_stylize(const StylizeArguments& a) {
       else result = worker.stylize(inputs[i]);
     } catch (const Error& e) {
       if (inputs.size() == 1) throw;
-      fmt::print(stderr, "skipped {}\n", e.what());
+      fmt::print(stderr, "skipped {}\n", printable(e.what()));
       ++failed;
       continue;
     }
@@ -228,7 +230,7 @@ void add_stylize(CLI::App& app, Outcome& outcome) {
   command->add_option("model", a->model, "model.safetensors of a run")->required()->option_text("MODEL");
   command->add_option("inputs", a->inputs, "pictures, folders with all below them, patterns, videos (by ffmpeg), or - for standard input")
       ->required()->option_text("IN...");
-  command->add_option("-o,--out", a->out, "for one picture .png, .jpg (quality 95, no alpha), or - for PNG on standard output; else a folder, "
+  command->add_option("-o,--out", a->out, "for one picture .png, .jpg (quality 95, no alpha), or - for PNG on standard output; a FIFO or device takes PNG too; else a folder, "
                                           "where each keeps its name, as .png")->required()->option_text("OUT");
   command->add_option("--strength", a->strength, "from 0, the source, to 1, the result: blended in R, G and B")
       ->check(CLI::Range(0.0, 1.0))->option_text("[1]");
@@ -240,6 +242,7 @@ void add_stylize(CLI::App& app, Outcome& outcome) {
   command->add_option("--tile", a->tile, "pixels a side of the tiles of a resnet, which above one megapixel are as large as fits 512 MiB; "
                                          "0: whole pictures. Results are the same bytes")->check(CLI::Range(0, 65536))->option_text("PIXELS");
   command->add_option("--precision", a->precision, "f32, or bf16 for speed")->check(CLI::IsMember({"f32", "bf16"}))->option_text("[f32]");
+  command->add_flag("--no-metadata", a->no_metadata, no_metadata_help);
   command->add_option("--device", a->device, device_help)->option_text("[auto]");
   command->add_option("--threads", a->threads, "threads of the CPU backend; 0: one a core")->check(CLI::Range(0, 4096));
   command->callback([a, &outcome] { outcome.exit_code = run_stylize(*a); });

@@ -126,7 +126,7 @@ int run_train(const TrainArguments& arguments) {
                                : resume_training(arguments.resume, events,
                                                  {.change = [&](TrainConfig& c) { apply_to_resumed(arguments, c); }, .other_bits = arguments.other_bits});
   progress->finish();
-  const auto at = [&](const std::string& name) { return (result.folder / name).string(); };
+  const auto at = [&](const std::string& name) { return printable((result.folder / name).string()); };
   if (result.signal != 0) {
     progress->note(fmt::format("stopped at step {} with everything saved; go on with:\n  pastiche train --resume {}", result.step,
                                shell_word(result.folder.string())));

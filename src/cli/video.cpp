@@ -1,14 +1,18 @@
 #include "cli/video.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <charconv>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
+#include <cstring>
 #include <set>
+#include <vector>
 
-#include "cli/commands.h"
 #include "pastiche/error.h"
 #include "pastiche/files.h"
 
@@ -17,37 +21,69 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A command of the shell that this process reads from or writes to.
-class Pipe {
+// A program found in PATH, of which this process reads the standard output or writes the standard input.
+class Child {
  public:
-  Pipe(const std::string& command, const char* mode) : file_(::popen(command.c_str(), mode)) {
-    if (file_ == nullptr) throw Error(ExitCode::failed, "can't start ffmpeg; is there memory for another process?");
+  enum class Pipe : int { from_it = STDOUT_FILENO, to_it = STDIN_FILENO };
+
+  Child(std::vector<std::string> arguments, Pipe pipe) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) throw Error(ExitCode::failed, fmt::format("can't start {}: {}", arguments.front(), std::strerror(errno)));
+    const int ours = pipe == Pipe::from_it ? 0 : 1;
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    if (pipe == Pipe::from_it) ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    ::posix_spawn_file_actions_adddup2(&actions, ends[1 - ours], static_cast<int>(pipe));
+    const int error = ::posix_spawnp(&process_, argv[0], &actions, nullptr, argv.data(), environ);
+    ::posix_spawn_file_actions_destroy(&actions);
+    ::close(ends[1 - ours]);
+    if (error != 0) {
+      ::close(ends[ours]);
+      throw Error(ExitCode::failed, error == ENOENT ? fmt::format("videos take ffmpeg and ffprobe, and {} is not installed: apt-get install ffmpeg", arguments.front())
+                                                    : fmt::format("can't start {}: {}", arguments.front(), std::strerror(error)));
+    }
+    file_ = ::fdopen(ends[ours], pipe == Pipe::from_it ? "r" : "w");
   }
-  ~Pipe() {
-    if (file_ != nullptr) ::pclose(file_);
-  }
-  Pipe(const Pipe&) = delete;
-  Pipe& operator=(const Pipe&) = delete;
+  ~Child() { succeeded(); }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
 
   std::FILE* file() { return file_; }
-  bool succeeded() { return ::pclose(std::exchange(file_, nullptr)) == 0; }
+
+  // Waits for its end.
+  bool succeeded() {
+    if (file_ == nullptr) return false;
+    std::fclose(std::exchange(file_, nullptr));
+    int status = 0;
+    while (::waitpid(process_, &status, 0) < 0 && errno == EINTR) {
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  }
 
  private:
-  std::FILE* file_;
+  pid_t process_ = -1;
+  std::FILE* file_ = nullptr;
 };
 
-struct RemovedAtEnd {
-  fs::path path;
-  ~RemovedAtEnd() {
-    std::error_code ignored;
-    fs::remove(path, ignored);
-  }
-};
+// A file by its content may be a playlist or a script that names others, in the network too. So ffmpeg reads files alone, and of the
+// formats that is_video() stands for.
+std::vector<std::string> reading(const fs::path& video) {
+  return {"-protocol_whitelist", "file",
+          "-format_whitelist", "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,ogg", "-i", "file:" + video.string()};
+}
 
-std::string file_word(const fs::path& path) { return shell_word("file:" + path.string()); }
+std::vector<std::string> joined(std::initializer_list<std::vector<std::string>> parts) {
+  std::vector<std::string> all;
+  for (const auto& part : parts) all.insert(all.end(), part.begin(), part.end());
+  return all;
+}
 
 std::string frame_rate(const fs::path& video) {
-  Pipe probe("ffprobe -v error -select_streams v:0 -show_entries stream=r_frame_rate -of csv=p=0 " + file_word(video), "r");
+  Child probe(joined({{"ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", "stream=r_frame_rate", "-of", "csv=p=0"}, reading(video)}),
+              Child::Pipe::from_it);
   std::string text(4096, '\0');
   text.resize(std::fread(text.data(), 1, text.size(), probe.file()));
   const std::optional<std::string> rate = parse_frame_rate(text);
@@ -90,20 +126,23 @@ bool is_video(const fs::path& path) {
 }
 
 void convert_video(const fs::path& from, const fs::path& to, const std::function<Image(const Image&)>& each) {
-  if (std::system("command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null") != 0) {
-    throw Error(ExitCode::failed, fmt::format("{} is a video, which takes ffmpeg, and that is not installed: apt-get install ffmpeg",
-                                              quote(from.string())));
-  }
   if (to.extension() != ".mp4" && to.extension() != ".mkv") {
     throw Error(ExitCode::usage, fmt::format("{}: videos are written as .mp4 or .mkv", quote(to.string())));
   }
+  const fs::path target = without_links(to);
+  if (fs::exists(target) && !fs::is_regular_file(target)) throw Error(ExitCode::usage, fmt::format("{}: a video is written to a file only", quote(to.string())));
   std::signal(SIGPIPE, SIG_IGN);  // an ffmpeg that ends early is an error, not the end of this process
   const std::string rate = frame_rate(from);
-  const RemovedAtEnd part{to.parent_path() / ("." + to.stem().string() + ".tmp" + to.extension().string())};
-  Pipe decoder(fmt::format("ffmpeg -v error -nostdin -i {} -map 0:v:0 -r {} -f image2pipe -c:v ppm -", file_word(from), rate), "r");
+  remove_abandoned_files(target.has_parent_path() ? target.parent_path() : ".");
+  TemporaryFile part(target.parent_path());
+  Child decoder(joined({{"ffmpeg", "-v", "error", "-nostdin"}, reading(from), {"-map", "0:v:0", "-r", rate, "-f", "image2pipe", "-c:v", "ppm", "-"}}),
+                Child::Pipe::from_it);
   // The format of most players asks for even sides.
-  Pipe encoder(fmt::format("ffmpeg -v error -y -f image2pipe -framerate {} -c:v ppm -i - -i {} -map 0:v -map '1:a?' -c:a copy -c:v libx264 "
-                           "-crf 18 -pix_fmt yuv420p -vf 'pad=ceil(iw/2)*2:ceil(ih/2)*2' {}", rate, file_word(from), file_word(part.path)), "w");
+  Child encoder(joined({{"ffmpeg", "-v", "error", "-y", "-f", "image2pipe", "-framerate", rate, "-c:v", "ppm", "-protocol_whitelist", "file,pipe", "-i", "-"},
+                        reading(from),
+                        {"-map", "0:v", "-map", "1:a?", "-c:a", "copy", "-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", "-vf",
+                         "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-f", to.extension() == ".mp4" ? "mp4" : "matroska", "file:" + part.path().string()}}),
+                Child::Pipe::to_it);
   Image frame;
   bool any = false, written = true;
   for (; written && read_ppm(decoder.file(), frame); any = true) written = write_ppm(encoder.file(), each(frame));
@@ -111,7 +150,7 @@ void convert_video(const fs::path& from, const fs::path& to, const std::function
     throw Error(ExitCode::bad_file, fmt::format("ffmpeg could not write {}; where the sound is the reason, .mkv may take it", quote(to.string())));
   }
   if (!decoder.succeeded() || !any) throw Error(ExitCode::bad_file, fmt::format("ffmpeg could not read all of {}", quote(from.string())));
-  fs::rename(part.path, to);
+  part.replace(target);
 }
 
 }  // namespace pastiche::cli

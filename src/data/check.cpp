@@ -1,10 +1,10 @@
 #include <algorithm>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "folder.h"
 #include "idx.h"
+#include "io/json.h"
 #include "parallel.h"
 #include "pastiche/error.h"
 #include "pastiche/files.h"
@@ -77,12 +77,6 @@ std::string list_counts(const std::map<Key, std::int64_t>& counts) {
   return text.empty() ? "none" : text;
 }
 
-// For JSON, where only an escape can tell which bytes of a name aren't UTF-8.
-std::string utf8(const std::string& raw) {
-  const std::string quoted = nlohmann::json(raw).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  return nlohmann::json::parse(quoted).get<std::string>();
-}
-
 }  // namespace
 
 DatasetReport check_dataset(const fs::path& path, const DataOptions& options) {
@@ -107,7 +101,7 @@ std::string to_text(const DatasetReport& report) {
   if (!report.labels.empty()) text += fmt::format("labels: {}\n", list_counts(report.labels));
   if (!report.left_out.empty()) text += fmt::format("left out: {}\n", left_out_text(report.left_out));
   if (!report.unusable.empty()) text += "can't be used:\n";
-  for (const SkippedFile& file : report.unusable) text += fmt::format("  {}: {}\n", quote(file.file), file.reason);
+  for (const SkippedFile& file : report.unusable) text += fmt::format("  {}: {}\n", quote(file.file), printable(file.reason));
   for (const DuplicateGroup& group : report.duplicates) {
     text += group.same_bytes ? "same bytes:" : "same picture:";
     for (const std::string& file : group.files) text += " " + quote(file);
@@ -118,21 +112,21 @@ std::string to_text(const DatasetReport& report) {
 
 std::string to_json(const DatasetReport& report) {
   using Json = nlohmann::ordered_json;
-  Json json{{"path", utf8(report.path)}, {"kind", report.kind},   {"files", report.files},   {"usable", report.usable},
+  Json json{{"path", report.path}, {"kind", report.kind},   {"files", report.files},   {"usable", report.usable},
             {"sizes", report.sizes},     {"modes", report.modes}, {"labels", Json::object()}};
   for (const auto& [label, count] : report.labels) json["labels"][std::to_string(label)] = count;
   json["left_out"] = report.left_out;
   json["unusable"] = Json::array();
   for (const SkippedFile& file : report.unusable) {
-    json["unusable"].push_back({{"file", utf8(file.file)}, {"reason", utf8(file.reason)}});
+    json["unusable"].push_back({{"file", file.file}, {"reason", file.reason}});
   }
   json["duplicates"] = Json::array();
   for (const DuplicateGroup& group : report.duplicates) {
     Json files = Json::array();
-    for (const std::string& file : group.files) files.push_back(utf8(file));
+    for (const std::string& file : group.files) files.push_back(file);
     json["duplicates"].push_back({{"same", group.same_bytes ? "bytes" : "pixels"}, {"files", std::move(files)}});
   }
-  return json.dump(2);
+  return json_text(json, 2);
 }
 
 }  // namespace pastiche

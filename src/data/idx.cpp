@@ -36,23 +36,27 @@ struct Inflater {
   Inflater& operator=(const Inflater&) = delete;
 };
 
-// The first `limit` bytes of what `file` holds, fewer where it holds fewer.
-std::vector<std::uint8_t> contents(std::span<const std::byte> file, std::size_t limit) {
-  const auto* begin = reinterpret_cast<const std::uint8_t*>(file.data());
-  if (!is_gzip(file)) return {begin, begin + std::min(limit, file.size())};
+// Appends `count` bytes to `out` of what `file` holds, from the byte `begin`; fewer where it holds fewer. Memory grows as they come:
+// what the header claims is not there for certain.
+void append_contents(std::vector<std::uint8_t>& out, std::span<const std::byte> file, std::size_t begin, std::size_t count) {
+  const std::size_t wanted = out.size() + count;
+  const auto take = [&](const std::uint8_t* bytes, std::size_t size) {
+    const std::size_t skipped = std::min(begin, size);
+    begin -= skipped;
+    out.insert(out.end(), bytes + skipped, bytes + skipped + std::min(size - skipped, wanted - out.size()));
+  };
+  out.reserve(wanted);  // of the address space; pages come as they are written
+  if (!is_gzip(file)) return take(reinterpret_cast<const std::uint8_t*>(file.data()), file.size());
   Inflater inflater;
   z_stream& stream = inflater.stream;
-  stream.next_in = const_cast<Bytef*>(begin);
+  stream.next_in = const_cast<Bytef*>(reinterpret_cast<const Bytef*>(file.data()));
   stream.avail_in = static_cast<uInt>(file.size());
-  std::vector<std::uint8_t> out;
-  std::size_t filled = 0;
-  while (filled < limit) {
-    if (filled == out.size()) out.resize(std::min(limit, std::max(2 * filled, std::size_t{1} << 16)));
-    const auto room = static_cast<uInt>(std::min<std::size_t>(out.size() - filled, std::size_t{1} << 30));
-    stream.next_out = out.data() + filled;
-    stream.avail_out = room;
+  std::vector<std::uint8_t> piece(std::size_t{1} << 18);
+  while (out.size() < wanted) {
+    stream.next_out = piece.data();
+    stream.avail_out = static_cast<uInt>(piece.size());
     const int result = inflate(&stream, Z_NO_FLUSH);
-    filled += room - stream.avail_out;
+    take(piece.data(), piece.size() - stream.avail_out);
     if (result == Z_STREAM_END) {
       if (stream.avail_in == 0) break;
       if (!is_gzip(file.last(stream.avail_in))) bad_idx("bytes follow the gzip data; copy the file again");
@@ -64,8 +68,6 @@ std::vector<std::uint8_t> contents(std::span<const std::byte> file, std::size_t 
           fmt::format("broken gzip data ({}); copy the file again", stream.msg == nullptr ? "no reason" : stream.msg));
     }
   }
-  out.resize(filled);
-  return out;
 }
 
 // The labels beside `images`, under the same name with "labels" and "idx1" in it; empty where there are none.
@@ -130,7 +132,8 @@ class IdxDataset final : public Dataset {
 
 Idx parse_idx(std::span<const std::byte> file, int rank) {
   const std::size_t header_bytes = 4 + 4 * static_cast<std::size_t>(rank);
-  const std::vector<std::uint8_t> header = contents(file, header_bytes);
+  std::vector<std::uint8_t> header;
+  append_contents(header, file, 0, header_bytes);
   const auto number = [&](std::size_t at) {
     return std::int64_t{header[at]} << 24 | header[at + 1] << 16 | header[at + 2] << 8 | header[at + 3];
   };
@@ -158,13 +161,11 @@ Idx parse_idx(std::span<const std::byte> file, int rank) {
     bad_idx(fmt::format("{} bytes of gzip can't hold the {} bytes that the IDX header says; copy the file again",
                         file.size(), count));
   }
-  const std::size_t total = header_bytes + static_cast<std::size_t>(count);
-  idx.values = contents(file, total + 1);  // one more, to see whether there is more
-  if (idx.values.size() != total) {
+  append_contents(idx.values, file, header_bytes, static_cast<std::size_t>(count) + 1);  // one more, to see whether there is more
+  if (std::ssize(idx.values) != count) {
     bad_idx(fmt::format("IDX with {} bytes of values, expected {} as its header says; copy the file again",
-                        idx.values.size() > total ? "more" : std::to_string(idx.values.size() - header_bytes), count));
+                        std::ssize(idx.values) > count ? "more" : std::to_string(idx.values.size()), count));
   }
-  idx.values.erase(idx.values.begin(), idx.values.begin() + static_cast<std::ptrdiff_t>(header_bytes));
   return idx;
 }
 

@@ -249,7 +249,9 @@ double parse_duration(std::string_view text) {
   return or_usage_error(try_duration(text), text, "a duration such as 90s, 2m or 1h30m");
 }
 
-Grid parse_grid(std::string_view text) { return or_usage_error(try_grid(text), text, "COLUMNSxROWS such as 8x8"); }
+Grid parse_grid(std::string_view text) {
+  return or_usage_error(option::is_grid(std::string(text)) ? try_grid(text) : std::nullopt, text, "COLUMNSxROWS such as 8x8, each at most 64");
+}
 
 Interval parse_interval(std::string_view text) {
   return or_usage_error(try_interval(text), text, "a duration such as 2m, or a number of steps");

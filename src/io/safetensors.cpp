@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::uint64_t max_header = 100'000'000;
 constexpr std::size_t max_tensors = 100'000;
+constexpr std::size_t max_metadata = 1'000;
 constexpr std::size_t max_rank = 64;
 constexpr int max_depth = 8;
 
@@ -105,6 +106,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
       }
     }
     if (depth() == 2) field_ = name;
+    if (in_metadata_ && metadata.size() == max_metadata) reject(fmt::format("__metadata__ has more than {} keys", max_metadata));
     return true;
   }
 
@@ -231,7 +233,7 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> file) {
 }
 
 SafetensorsFile read_safetensors(const std::filesystem::path& path) {
-  const std::vector<std::byte> bytes = read_file(path);
+  const std::vector<std::byte> bytes = read_file(path, max_safetensors_bytes);
   try {
     return parse_safetensors(bytes);
   } catch (const Error& error) {

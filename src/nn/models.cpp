@@ -6,7 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <nlohmann/json.hpp>
+
+#include "io/json.h"
 
 namespace pastiche {
 namespace {
@@ -226,7 +227,7 @@ const ModelFamily& find_family(std::string_view name) {
   for (const ModelFamily& f : families) {
     if (name == f.name) return f;
   }
-  throw Error(ExitCode::bad_file, fmt::format("unknown model '{}'; known are: {}", name, fmt::join(model_names(), ", ")));
+  throw Error(ExitCode::bad_file, fmt::format("unknown model {}; known are: {}", quote(name), fmt::join(model_names(), ", ")));
 }
 
 // A size that no picture has would only show as an allocation that fails.
@@ -270,22 +271,12 @@ std::string model_config_to_json(const ModelConfig& c) {
 }
 
 ModelConfig model_config_from_json(std::string_view json) {
-  ModelConfig c;
-  try {
-    const auto j = nlohmann::json::parse(json);
-    j.at("name").get_to(c.name);
-    j.at("height").get_to(c.height);
-    j.at("width").get_to(c.width);
-    j.at("channels").get_to(c.channels);
-    j.at("nz").get_to(c.nz);
-    j.at("ngf").get_to(c.ngf);
-    j.at("ndf").get_to(c.ndf);
-    j.at("base").get_to(c.base);
-    j.at("d_norm").get_to(c.d_norm);
-    j.at("dropout").get_to(c.dropout);
-  } catch (const nlohmann::json::exception& e) {
-    throw Error(ExitCode::bad_file, std::string("not a model config: ") + e.what());
-  }
+  const auto j = parse_json(json);
+  if (!j) throw Error(ExitCode::bad_file, "not a model config: no JSON of its size");
+  ModelConfig c{.name = text_member(*j, "name"), .height = whole_member(*j, "height"), .width = whole_member(*j, "width"),
+                .channels = whole_member(*j, "channels"), .nz = whole_member(*j, "nz"), .ngf = whole_member(*j, "ngf"),
+                .ndf = whole_member(*j, "ndf"), .base = whole_member(*j, "base"), .d_norm = bool_member(*j, "d_norm"),
+                .dropout = number_member(*j, "dropout")};
   find_family(c.name);
   check(c);
   return c;

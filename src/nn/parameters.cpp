@@ -1,10 +1,15 @@
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "pastiche/nn.h"
 
 namespace pastiche {
 namespace {
+
+thread_local std::int64_t numbers_left = std::numeric_limits<std::int64_t>::max();
 
 // Initial values are drawn on the host: the same bits whatever the backend.
 std::vector<double> draw(const Init& init, std::int64_t count, RandomKey key) {
@@ -55,10 +60,17 @@ Init Init::glorot(std::int64_t fan_in, std::int64_t fan_out) {
   return {Kind::uniform, 0, std::sqrt(6.0 / static_cast<double>(fan_in + fan_out))};
 }
 
+ParameterLimit::ParameterLimit(std::int64_t numbers) : before_(std::exchange(numbers_left, numbers)) {}
+ParameterLimit::~ParameterLimit() { numbers_left = before_; }
+
 Parameters::Parameters(Backend& backend, std::string prefix, std::uint64_t seed, DType dtype)
     : backend_(backend), prefix_(std::move(prefix)), seed_(seed), dtype_(dtype) {}
 
 Parameter& Parameters::add(std::string name, const Shape& shape, const Init& init, TorchLayout layout, Kind kind) {
+  if (shape.elements() > numbers_left) {
+    throw Error(ExitCode::bad_file, fmt::format("the weights do not fit the model: {} is {}, more numbers than the file holds", name, shape.str()));
+  }
+  if (numbers_left != std::numeric_limits<std::int64_t>::max()) numbers_left -= shape.elements();
   // The networks of one run share the seed, so their streams must differ: by the first letter of the prefix.
   const std::uint32_t network = prefix_.empty() ? 0 : static_cast<std::uint32_t>(prefix_[0]) << 24;
   const RandomKey key{seed_, network + streams::init + static_cast<std::uint32_t>(all_.size())};

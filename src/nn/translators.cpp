@@ -4,8 +4,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <numeric>
+
+#include "io/json.h"
 
 namespace pastiche {
 namespace {
@@ -165,7 +166,7 @@ void check(const TranslatorConfig& c) {
   const auto in = [](std::int64_t value, std::int64_t least, std::int64_t most) { return value >= least && value <= most; };
   const auto names = translator_names();
   if (std::find(names.begin(), names.end(), c.name) == names.end()) {
-    throw Error(ExitCode::bad_file, fmt::format("unknown network '{}'; known are: {}", c.name, fmt::join(names, ", ")));
+    throw Error(ExitCode::bad_file, fmt::format("unknown network {}; known are: {}", quote(c.name), fmt::join(names, ", ")));
   }
   if (!in(c.height, 1, 4096) || !in(c.width, 1, 4096) || !(c.channels == 1 || c.channels == 3 || c.channels == 4) ||
       !in(c.ngf, 1, 4096) || !in(c.blocks, 0, 64) || !in(c.depth, 2, 12) || !(c.dropout >= 0 && c.dropout < 1)) {
@@ -214,20 +215,11 @@ std::string translator_config_to_json(const TranslatorConfig& c) {
 }
 
 TranslatorConfig translator_config_from_json(std::string_view json) {
-  TranslatorConfig c;
-  try {
-    const auto j = nlohmann::json::parse(json);
-    j.at("name").get_to(c.name);
-    j.at("height").get_to(c.height);
-    j.at("width").get_to(c.width);
-    j.at("channels").get_to(c.channels);
-    j.at("ngf").get_to(c.ngf);
-    j.at("blocks").get_to(c.blocks);
-    j.at("depth").get_to(c.depth);
-    j.at("dropout").get_to(c.dropout);
-  } catch (const nlohmann::json::exception& e) {
-    throw Error(ExitCode::bad_file, std::string("not a network config: ") + e.what());
-  }
+  const auto j = parse_json(json);
+  if (!j) throw Error(ExitCode::bad_file, "not a network config: no JSON of its size");
+  TranslatorConfig c{.name = text_member(*j, "name"), .height = whole_member(*j, "height"), .width = whole_member(*j, "width"),
+                     .channels = whole_member(*j, "channels"), .ngf = whole_member(*j, "ngf"), .blocks = whole_member(*j, "blocks"),
+                     .depth = whole_member(*j, "depth"), .dropout = number_member(*j, "dropout")};
   check(c);
   return c;
 }

@@ -5,8 +5,8 @@
 
 #include <cmath>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
+#include "io/json.h"
 #include "pastiche/files.h"
 #include "pastiche/sha256.h"
 
@@ -35,20 +35,35 @@ std::vector<std::int64_t> extents(const Shape& shape) {
   return list;
 }
 
+// Errors of `body` with the file's name before them; what would be a wrong option elsewhere is a bad file here.
+template <class Body>
+auto naming(const std::filesystem::path& path, Body&& body) {
+  try {
+    return body();
+  } catch (const Error& e) {
+    throw Error(e.code() == ExitCode::usage ? ExitCode::bad_file : e.code(), fmt::format("{}: {}", quote(path.string()), e.what()));
+  }
+}
+
 ordered_json own_metadata(const SafetensorsFile& file, const std::filesystem::path& path) {
   const auto entry = file.metadata.find("pastiche");
   if (entry == file.metadata.end()) {
     throw Error(ExitCode::bad_file, fmt::format("{} was not written by pastiche: its metadata has no 'pastiche' entry", quote(path.string())));
   }
-  ordered_json json = ordered_json::parse(entry->second, nullptr, false);
-  if (json.is_discarded() || !json.is_object() || !json.contains("format_version") || !json["format_version"].is_number_integer()) {
-    throw Error(ExitCode::bad_file, fmt::format("{}: its 'pastiche' metadata is not what pastiche writes", quote(path.string())));
+  std::optional<ordered_json> json = parse_json<ordered_json>(entry->second);
+  const std::string name = quote(path.string());
+  if (!json || !json->is_object()) throw Error(ExitCode::bad_file, name + ": its 'pastiche' metadata is not what pastiche writes");
+  const std::int64_t version = naming(path, [&] { return whole_member(*json, "format_version", 1); });
+  if (version > file_format_version) {
+    throw Error(ExitCode::bad_file, fmt::format("{} has format version {}, this pastiche reads up to {}: use a newer pastiche", name, version,
+                                                file_format_version));
   }
-  if (json["format_version"] > file_format_version) {
-    throw Error(ExitCode::bad_file, fmt::format("{} has format version {}, this pastiche reads up to {}: use a newer pastiche",
-                                                quote(path.string()), json["format_version"].get<std::int64_t>(), file_format_version));
-  }
-  return json;
+  return std::move(*json);
+}
+
+std::string kind_of(const ordered_json& json) {
+  const auto kind = json.find("kind");
+  return kind != json.end() && kind->is_string() ? kind->get<std::string>() : "file of another kind";
 }
 
 }  // namespace
@@ -101,7 +116,7 @@ SafetensorsFile network_file(const char* kind, const Parameters& parameters, con
                           {config_key, ordered_json::parse(config)},
                           {"pictures", {{"layout", "NHWC"}, {"range", {-1, 1}}}},
                           {"training", training}};
-  file.metadata = {{"format", "pt"}, {"pastiche", json.dump()}};
+  file.metadata = {{"format", "pt"}, {"pastiche", json_text(json)}};
   return file;
 }
 
@@ -109,25 +124,10 @@ SafetensorsFile network_file(const char* kind, const Parameters& parameters, con
 template <class Read>
 auto read_card(const SafetensorsFile& file, const std::filesystem::path& path, const char* kind, const char* advice, Read&& read) {
   const ordered_json json = own_metadata(file, path);
-  if (json.value("kind", "") != kind) {
-    throw Error(ExitCode::bad_file, fmt::format("{} is a {}, not a {}: {}", quote(path.string()), json.value("kind", "file of another kind"),
-                                                kind, advice));
+  if (kind_of(json) != kind) {
+    throw Error(ExitCode::bad_file, fmt::format("{} is a {}, not a {}: {}", quote(path.string()), printable(kind_of(json)), kind, advice));
   }
-  try {
-    return read(json, json.at("training"));
-  } catch (const nlohmann::json::exception& e) {
-    throw Error(ExitCode::bad_file, fmt::format("{}: its 'pastiche' metadata is incomplete: {}", quote(path.string()), e.what()));
-  }
-}
-
-// Errors of `body` with the file's name before them.
-template <class Body>
-auto naming(const std::filesystem::path& path, Body&& body) {
-  try {
-    return body();
-  } catch (const Error& e) {
-    throw Error(e.code(), fmt::format("{}: {}", quote(path.string()), e.what()));
-  }
+  return naming(path, [&] { return read(json, member(json, "training")); });
 }
 
 }  // namespace
@@ -141,41 +141,58 @@ SafetensorsFile translator_file(Translator& translator, const TranslatorCard& ca
 }
 
 std::string file_kind(const SafetensorsFile& file, const std::filesystem::path& path) {
-  return own_metadata(file, path).value("kind", "");
+  return kind_of(own_metadata(file, path));
 }
 
 ModelCard read_model_card(const SafetensorsFile& file, const std::filesystem::path& path) {
   const char* advice = "give the model.safetensors of a run that learned to make pictures; `pastiche stylize` takes translators";
   return read_card(file, path, "generator", advice, [](const ordered_json& json, const ordered_json& training) -> ModelCard {
-    return {.model = model_config_from_json(json.at("model").dump()), .step = training.at("step"), .data = training.at("data"),
-            .data_fingerprint = training.at("data_fingerprint"), .seed = training.at("seed")};
+    return {.model = model_config_from_json(json_text(member(json, "model"))), .step = whole_member(training, "step"),
+            .data = text_member(training, "data"), .data_fingerprint = text_member(training, "data_fingerprint"), .seed = whole_member(training, "seed")};
   });
 }
 
 TranslatorCard read_translator_card(const SafetensorsFile& file, const std::filesystem::path& path) {
   const char* advice = "give the model.safetensors of a run of pix2pix, cyclegan or cut; `pastiche generate` takes generators";
   return read_card(file, path, "translator", advice, [](const ordered_json& json, const ordered_json& training) -> TranslatorCard {
-    return {.network = translator_config_from_json(json.at("network").dump()), .method = training.at("method"),
-            .step = training.at("step"), .data = training.at("data"), .data_fingerprint = training.at("data_fingerprint"),
-            .seed = training.at("seed")};
+    return {.network = translator_config_from_json(json_text(member(json, "network"))), .method = text_member(training, "method"),
+            .step = whole_member(training, "step"), .data = text_member(training, "data"),
+            .data_fingerprint = text_member(training, "data_fingerprint"), .seed = whole_member(training, "seed")};
   });
 }
 
+namespace {
+
+// No file can hold more numbers than it has bytes for, whatever its description says.
+std::int64_t numbers_in(const SafetensorsFile& file) {
+  std::size_t bytes = 0;
+  for (const SafeTensor& tensor : file.tensors) bytes += tensor.bytes.size();
+  return static_cast<std::int64_t>(bytes / sizeof(float));
+}
+
+}  // namespace
+
 LoadedGenerator load_generator(Backend& backend, const std::filesystem::path& path) {
-  const std::vector<std::byte> bytes = read_file(path);
+  const std::vector<std::byte> bytes = read_file(path, max_safetensors_bytes);
   const SafetensorsFile file = naming(path, [&] { return parse_safetensors(bytes); });
   LoadedGenerator loaded{.generator = nullptr, .card = read_model_card(file, path), .hash = sha256_hex(bytes)};
-  loaded.generator = make_generator(backend, loaded.card.model, 0);
-  naming(path, [&] { load_parameters(file, "", loaded.generator->parameters()); });
+  naming(path, [&] {
+    const ParameterLimit limit(numbers_in(file));
+    loaded.generator = make_generator(backend, loaded.card.model, 0);
+    load_parameters(file, "", loaded.generator->parameters());
+  });
   return loaded;
 }
 
 LoadedTranslator load_translator(Backend& backend, const std::filesystem::path& path) {
-  const std::vector<std::byte> bytes = read_file(path);
+  const std::vector<std::byte> bytes = read_file(path, max_safetensors_bytes);
   const SafetensorsFile file = naming(path, [&] { return parse_safetensors(bytes); });
   LoadedTranslator loaded{.translator = nullptr, .card = read_translator_card(file, path), .hash = sha256_hex(bytes)};
-  loaded.translator = make_translator(backend, loaded.card.network, 0);
-  naming(path, [&] { load_parameters(file, "", loaded.translator->parameters()); });
+  naming(path, [&] {
+    const ParameterLimit limit(numbers_in(file));
+    loaded.translator = make_translator(backend, loaded.card.network, 0);
+    load_parameters(file, "", loaded.translator->parameters());
+  });
   return loaded;
 }
 

@@ -88,6 +88,8 @@ std::vector<Image> generate_pictures(Generator& generator, std::span<const float
   const std::int64_t nz = generator.config().nz;
   Backend& backend = generator.parameters().backend();
   const std::int64_t count = static_cast<std::int64_t>(latents.size()) / nz;
+  const ModelConfig& model = generator.config();
+  batch = std::clamp<std::int64_t>((std::int64_t{1} << 24) / (model.height * model.width), 1, batch);  // large ones take gigabytes each
   const Recording off(nullptr);
   std::vector<Image> pictures;
   for (std::int64_t begin = 0; begin < count; begin += batch) {

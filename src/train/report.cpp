@@ -9,12 +9,12 @@
 #include <charconv>
 #include <cmath>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "io/json.h"
 #include "pastiche/config.h"
 #include "pastiche/error.h"
 #include "pastiche/files.h"
@@ -66,7 +66,7 @@ code { font: .9em ui-monospace, monospace; }
 
 std::string escape(std::string_view text) {
   std::string result;
-  for (char c : text) {
+  for (char c : printable(text)) {
     switch (c) {
       case '&': result += "&amp;"; break;
       case '<': result += "&lt;"; break;
@@ -93,8 +93,10 @@ std::string base64(const std::vector<std::byte>& bytes) {
   return result;
 }
 
-// What can't be read is left out of the report.
+// What can't be read is left out of the report; so are links, by which a run folder from others would bring files into it that are not its.
 std::string text_of(const fs::path& path) {
+  std::error_code error;
+  if (fs::is_symlink(fs::symlink_status(path, error))) return {};
   try {
     const std::vector<std::byte> bytes = read_file(path, std::size_t{1} << 30);
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -197,14 +199,17 @@ struct Stats {
   double last_step = 0;
 
   void add(std::string_view text) {
-    const auto line = nlohmann::json::parse(text, nullptr, false);
-    if (!line.is_object() || !line.contains("step") || !line["step"].is_number()) return;
+    const auto parsed = parse_json(text);
+    if (!parsed || !parsed->is_object()) return;
+    const nlohmann::json& line = *parsed;
+    // Numbers that no training has could make an axis of endless ticks.
+    if (!line.contains("step") || !line["step"].is_number_unsigned() || line["step"] > 1e12) return;
     const double step = line["step"];
     last_step = std::max(last_step, step);
     for (const char* name : {"kimg", "loss_g", "loss_d", "loss_content", "d_real", "d_fake", "ms", "l1", "psnr", "ssim"}) {
       const auto value = line.find(name);
-      if (value == line.end() || !value->is_number()) continue;
-      series[name].add({step, *value});
+      if (value == line.end() || !value->is_number() || std::abs(value->get<double>()) > 1e30) continue;
+      series[name].add({step, std::abs(value->get<double>()) < 1e-30 ? 0 : value->get<double>()});
       if (name == std::string_view("ms")) ms.add(*value);
     }
   }
@@ -217,7 +222,7 @@ class Log {
 
   // What it says. Only what was added since the last call is read, unless it's another file or shorter than it was.
   Stats read() {
-    const int fd = ::open(path_.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    const int fd = ::open(path_.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     struct stat info {};
     const bool readable = fd >= 0 && ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
     if (!readable || info.st_ino != inode_ || info.st_size < at_) {
@@ -401,7 +406,7 @@ std::string cards_section(Stats& stats) {
 }
 
 std::string plain(const nlohmann::ordered_json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  return value.is_string() ? value.get<std::string>() : json_text(value);
 }
 
 // A row a fact; those of an inner object are named "outer inner".
@@ -468,7 +473,7 @@ void ReportWriter::write() {
     config.reset();
   }
   Stats stats = logs_->stats.read();
-  const auto facts = nlohmann::ordered_json::parse(text_of(folder_ / "run.json"), nullptr, false);
+  const auto facts = parse_json<nlohmann::ordered_json>(text_of(folder_ / "run.json")).value_or(nullptr);
   const std::string lead = config ? escape(config->model + " trained on " + config->data) : "";
   write_file_atomically(
       folder_ / "report.html",

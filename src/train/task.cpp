@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "pastiche/checkpoint.h"
+#include "pastiche/files.h"
 #include "pastiche/metrics.h"
 #include "pastiche/pairs.h"
 
