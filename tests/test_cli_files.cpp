@@ -340,6 +340,19 @@ TEST_F(CliFiles, SmallModelFilesTakeLittleMemory) {
   EXPECT_LT(unet.peak_mib, 300);
 }
 
+// Neither of them is read: this machine has no memory for them.
+TEST_F(CliFiles, HugeFilesOfOthersAreRefusedAtOnce) {
+  for (const char* name : {"zeros.safetensors", "braces.safetensors"}) {
+    write(name, std::string_view(name).starts_with("z") ? std::string(9, '\0') : std::string("\xff\xff\xff\xff\xff\0\0\0{", 9));
+    fs::resize_file(folder_ / name, std::uintmax_t{1} << 42);
+    for (const std::string command : {"generate ", "inspect ", "stylize -o o.png ", "eval --data " + emoji + " "}) {
+      const Finished f = run(command + name + (command.starts_with("stylize") ? " m.safetensors" : ""));
+      EXPECT_EQ(f.code, 4) << command << f.err;
+      EXPECT_LT(f.peak_mib, 200) << command;
+    }
+  }
+}
+
 // Shapes whose product does not fit, and is 0 in the end.
 TEST_F(CliFiles, InspectCountsWithoutOverflow) {
   const std::string header = R"({"a":{"dtype":"F32","shape":[9223372036854775807,2,0],"data_offsets":[0,0]}})";

@@ -31,7 +31,9 @@ struct SafetensorsFile {
 // stands twice, and a header that does not begin with '{'; and take at most 100,000 tensors and 1,000 keys of metadata. Payloads are not
 // looked at: NaN is allowed here.
 SafetensorsFile parse_safetensors(std::span<const std::byte> file);
-inline constexpr std::size_t max_safetensors_bytes = std::size_t{16} << 30;  // of a file that is read
+// The whole of a file that begins as safetensors do; what does not, such as the image of a disk, is not read at all.
+std::vector<std::byte> read_safetensors_bytes(const std::filesystem::path& path);
+inline constexpr std::size_t max_safetensors_bytes = std::size_t{16} << 30;
 SafetensorsFile read_safetensors(const std::filesystem::path& path);
 
 // The same bytes for the same content, whatever the order of `tensors`: wide types first, then by name, so that every

@@ -122,7 +122,10 @@ fs::path find_model(const fs::path& where, const Recipe& recipe) {
     for (fs::directory_iterator entry(where, error), end; !error && entry != end; entry.increment(error)) candidates.push_back(entry->path() / "model.safetensors");
   }
   for (const fs::path& path : candidates) {
-    if (fs::is_regular_file(path, error) && sha256_hex(read_file(path, max_safetensors_bytes)) == recipe.hash) return path;
+    try {
+      if (fs::is_regular_file(path, error) && sha256_hex(read_safetensors_bytes(path)) == recipe.hash) return path;
+    } catch (const Error&) {  // one that can't be read is not it
+    }
   }
   throw Error(ExitCode::bad_file, fmt::format("the model of this picture, SHA-256 {}..., is not at {}: give its file, or the folder that its run is in",
                                               recipe.hash.substr(0, 16), quote(where.string())));

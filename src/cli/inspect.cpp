@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "cli/commands.h"
 #include "io/json.h"
@@ -59,11 +60,12 @@ ordered_json inspect_run(const fs::path& folder) {
 ordered_json inspect(const fs::path& path) {
   if (fs::is_directory(path) && fs::exists(path / "run.json")) return inspect_run(path);
   if (fs::is_directory(path)) return ordered_json::parse(to_json(check_dataset(path)));
-  const std::vector<std::byte> bytes = read_file(path, max_safetensors_bytes);
-  if (starts_with(bytes, "\x89PNG") || starts_with(bytes, "\xff\xd8")) return inspect_picture(bytes);
-  if (starts_with(bytes, "\x1f\x8b") || starts_with(bytes, std::string_view("\0\0\x08", 3))) return ordered_json::parse(to_json(check_dataset(path)));
+  std::byte head[4] = {};
+  if (fs::is_regular_file(path)) std::ifstream(path, std::ios::binary).read(reinterpret_cast<char*>(head), sizeof head);
+  if (starts_with(head, "\x89PNG") || starts_with(head, "\xff\xd8")) return inspect_picture(read_file(path, max_picture_bytes));
+  if (starts_with(head, "\x1f\x8b") || starts_with(head, std::string_view("\0\0\x08", 3))) return ordered_json::parse(to_json(check_dataset(path)));
   try {
-    return inspect_safetensors(bytes);
+    return inspect_safetensors(read_safetensors_bytes(path));
   } catch (const Error& e) {
     throw Error(ExitCode::bad_file, fmt::format("{} is no picture, IDX, run or safetensors file ({})", quote(path.string()), e.what()));
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -232,8 +233,23 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> file) {
   return result;
 }
 
+std::vector<std::byte> read_safetensors_bytes(const std::filesystem::path& path) {
+  std::error_code error;
+  if (std::filesystem::is_regular_file(path, error)) {
+    char head[9] = {};
+    std::ifstream(path, std::ios::binary).read(head, sizeof head);
+    std::uint64_t header_size = 0;
+    for (int i = 7; i >= 0; --i) header_size = header_size << 8 | static_cast<unsigned char>(head[i]);
+    const std::uint64_t file_size = std::filesystem::file_size(path, error);
+    if (!error && (head[8] != '{' || header_size > max_header || header_size + 8 > file_size)) {
+      reject(quote(path.native()) + " does not begin as a safetensors file that long does");
+    }
+  }
+  return read_file(path, max_safetensors_bytes);  // which says what else is wrong
+}
+
 SafetensorsFile read_safetensors(const std::filesystem::path& path) {
-  const std::vector<std::byte> bytes = read_file(path, max_safetensors_bytes);
+  const std::vector<std::byte> bytes = read_safetensors_bytes(path);
   try {
     return parse_safetensors(bytes);
   } catch (const Error& error) {

@@ -173,7 +173,7 @@ std::int64_t numbers_in(const SafetensorsFile& file) {
 }  // namespace
 
 LoadedGenerator load_generator(Backend& backend, const std::filesystem::path& path) {
-  const std::vector<std::byte> bytes = read_file(path, max_safetensors_bytes);
+  const std::vector<std::byte> bytes = read_safetensors_bytes(path);
   const SafetensorsFile file = naming(path, [&] { return parse_safetensors(bytes); });
   LoadedGenerator loaded{.generator = nullptr, .card = read_model_card(file, path), .hash = sha256_hex(bytes)};
   naming(path, [&] {
@@ -185,7 +185,7 @@ LoadedGenerator load_generator(Backend& backend, const std::filesystem::path& pa
 }
 
 LoadedTranslator load_translator(Backend& backend, const std::filesystem::path& path) {
-  const std::vector<std::byte> bytes = read_file(path, max_safetensors_bytes);
+  const std::vector<std::byte> bytes = read_safetensors_bytes(path);
   const SafetensorsFile file = naming(path, [&] { return parse_safetensors(bytes); });
   LoadedTranslator loaded{.translator = nullptr, .card = read_translator_card(file, path), .hash = sha256_hex(bytes)};
   naming(path, [&] {
