@@ -245,6 +245,38 @@ TEST_F(CliFiles, ReceivedRunFoldersDoNotReachOutside) {
   ASSERT_EQ(run("train --resume " + folder.string()).code, 0);
   EXPECT_EQ(text_of(folder_ / "outside.json"), "{\"secret\":\"precious\"}");
   EXPECT_FALSE(fs::is_symlink(folder / "run.json"));
+
+  const auto resume_with = [&](const std::string& metadata) {
+    for (const auto& entry : fs::directory_iterator(folder / "ckpt")) {
+      SafetensorsFile file = read_safetensors(entry.path());
+      file.metadata["pastiche"] = metadata;
+      write_safetensors(entry.path(), file);
+    }
+    return run("train --resume " + folder.string());
+  };
+  ordered_json json = ordered_json::parse(read_safetensors(fs::directory_iterator(folder / "ckpt")->path()).metadata.at("pastiche"));
+  json.erase("checksum");
+  const std::string good = json.dump();
+  std::vector<std::string> bad{good.substr(0, good.size() - 1) + ",\"x\":" + std::string(100'000, '[') + std::string(100'000, ']') + "}"};
+  for (const char* key : {"format_version", "kind", "step", "seconds", "threads", "backend", "data_fingerprint"}) {
+    for (const ordered_json& other : {ordered_json(), ordered_json(true), ordered_json::array(), ordered_json::object(), ordered_json(-1)}) {
+      json = ordered_json::parse(good);
+      json[key] = other;
+      bad.push_back(json.dump());
+    }
+  }
+  for (const char* key : {"step", "threads"}) {
+    for (const double other : {1e300, 0.5}) {
+      json = ordered_json::parse(good);
+      json[key] = other;
+      bad.push_back(json.dump());
+    }
+  }
+  for (const std::string& metadata : bad) {
+    const Finished f = resume_with(metadata);
+    EXPECT_EQ(f.code, 4) << metadata.substr(0, 1000) << f.err;
+    EXPECT_EQ(std::ranges::count(f.err, '\n'), 1) << f.err;
+  }
 }
 
 // ---- reading ---------------------------------------------------------------------------------------------------------
@@ -345,7 +377,7 @@ TEST_F(CliFiles, HugeFilesOfOthersAreRefusedAtOnce) {
   for (const char* name : {"zeros.safetensors", "braces.safetensors"}) {
     write(name, std::string_view(name).starts_with("z") ? std::string(9, '\0') : std::string("\xff\xff\xff\xff\xff\0\0\0{", 9));
     fs::resize_file(folder_ / name, std::uintmax_t{1} << 42);
-    for (const std::string command : {"generate ", "inspect ", "stylize -o o.png ", "eval --data " + emoji + " "}) {
+    for (const std::string command : {"generate ", "inspect ", "stylize -o o.png ", "eval --data . "}) {
       const Finished f = run(command + name + (command.starts_with("stylize") ? " m.safetensors" : ""));
       EXPECT_EQ(f.code, 4) << command << f.err;
       EXPECT_LT(f.peak_mib, 200) << command;

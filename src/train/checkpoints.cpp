@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 
+#include "io/json.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/config.h"
 #include "pastiche/error.h"
@@ -38,6 +40,20 @@ class Damage : public Error {
   explicit Damage(const std::string& why) : Error(ExitCode::bad_file, why) {}
 };
 
+Position position_of(const ordered_json& json) {
+  constexpr std::int64_t any = std::numeric_limits<std::int64_t>::min();
+  constexpr std::numeric_limits<int> ints;
+  try {
+    return {.step = whole_member(json, "step", any), .seconds = number_member(json, "seconds"),
+            .planned_steps = json.contains("planned_steps") ? whole_member(json, "planned_steps", any) : 0,
+            .threads = static_cast<int>(whole_member(json, "threads", ints.min(), ints.max())), .backend = text_member(json, "backend"),
+            .data_fingerprint = text_member(json, "data_fingerprint"), .config = json.value("config", ordered_json()),
+            .other_bits = json.value("other_bits", ordered_json::array())};
+  } catch (const Error& e) {
+    throw Damage(fmt::format("its metadata is incomplete: {}", e.what()));
+  }
+}
+
 Checkpoint parse_checkpoint(std::span<const std::byte> bytes, const fs::path& path) {
   Checkpoint checkpoint;
   try {
@@ -46,7 +62,7 @@ Checkpoint parse_checkpoint(std::span<const std::byte> bytes, const fs::path& pa
     throw Damage(e.what());
   }
   const auto entry = checkpoint.file.metadata.find("pastiche");
-  auto json = entry == checkpoint.file.metadata.end() ? ordered_json() : ordered_json::parse(entry->second, nullptr, false);
+  auto json = entry == checkpoint.file.metadata.end() ? ordered_json() : parse_json<ordered_json>(entry->second).value_or(ordered_json());
   if (!json.is_object()) throw Damage("its metadata is not what pastiche writes");
   try {
     if (json.contains("checksum")) {
@@ -56,9 +72,7 @@ Checkpoint parse_checkpoint(std::span<const std::byte> bytes, const fs::path& pa
     }
     // What is whole, but of a newer version or of another kind, is no damage.
     if (file_kind(checkpoint.file, path) != "checkpoint") throw Error(ExitCode::bad_file, fmt::format("{} is not a checkpoint", quote(path.string())));
-    checkpoint.position = {.step = json.at("step"), .seconds = json.at("seconds"), .planned_steps = json.value("planned_steps", std::int64_t{0}),
-                           .threads = json.at("threads"), .backend = json.at("backend"), .data_fingerprint = json.at("data_fingerprint"),
-                           .config = json.value("config", ordered_json()), .other_bits = json.value("other_bits", ordered_json::array())};
+    checkpoint.position = position_of(json);
   } catch (const nlohmann::json::exception& e) {
     throw Damage(fmt::format("its metadata is incomplete: {}", e.what()));
   }
@@ -115,7 +129,7 @@ Checkpoint read_newest_checkpoint(const fs::path& run_folder) {
     const auto& [step, path] = checkpoints.back();
     std::vector<std::byte> bytes;
     try {
-      bytes = read_file(path);
+      bytes = read_safetensors_bytes(path);
     } catch (const Error& e) {
       if (::access(path.c_str(), R_OK) != 0) throw;  // nothing says that it is damaged
       passed_over.push_back({step, path, e.what()});
