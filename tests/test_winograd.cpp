@@ -69,7 +69,8 @@ TEST(Winograd, AnyRuleGivesTheSame) {
       const Passes a = run_on(always), b = run_on(never);
       const double differences[] = {difference(a.y, b.y), difference(a.dx, b.dx), difference(a.dw, b.dw)};
       EXPECT_LT(*std::ranges::max_element(differences), bound) << g.what << " " << dtype_name(dtype);
-      EXPECT_GT(*std::ranges::min_element(differences), 0) << g.what << " " << dtype_name(dtype) << ": both went the same way";
+      const bool one_way = dtype == DType::bf16 && always.fingerprint().find("_amx") != std::string::npos;  // that of AMX, whatever the rules
+      EXPECT_EQ(*std::ranges::min_element(differences) == 0, one_way) << g.what << " " << dtype_name(dtype);
     }
   }
 }

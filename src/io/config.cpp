@@ -140,7 +140,10 @@ std::optional<T> value_of(const toml::node& node, const Rule&) {
 std::string describe(const toml::node& node) {
   if (const auto text = node.value_exact<std::string>()) return quote(*text);
   if (node.is_table()) return "a table";
-  if (const auto number = node.value_exact<double>()) return fmt::format("{:#}", *number);
+  if (const auto number = node.value_exact<double>()) {
+    const std::string digits = fmt::format("{}", *number);
+    return digits.find_first_of(".en") == digits.npos ? digits + ".0" : digits;  // {:#} does so in fmt 9 and not in 10
+  }
   std::ostringstream text;
   node.visit([&](const auto& value) { text << value; });
   return text.str();
