@@ -7,19 +7,9 @@
 #include <vector>
 
 #include "pastiche/ops.h"
+#include "pastiche/streams.h"
 
 namespace pastiche {
-
-// Who draws random numbers, so that no two uses share a stream (philox.h). Layers add their own number.
-namespace streams {
-inline constexpr std::uint32_t latents = 0x1000;   // z of a training step
-inline constexpr std::uint32_t samples = 0x2000;   // z of pictures to look at
-inline constexpr std::uint32_t augment = 0x3000;   // + pass of the discriminator within a step
-inline constexpr std::uint32_t patches = 0x4000;   // pixels whose patches are compared; + feature
-inline constexpr std::uint32_t pool = 0x5000;      // which earlier results a discriminator is shown; + direction
-inline constexpr std::uint32_t dropout = 0x10000;  // + layer, + 256 per pass of the network within a step
-inline constexpr std::uint32_t init = 0x100000;    // + number of the parameter
-}  // namespace streams
 
 // How a parameter's elements stand in PyTorch's files: ours is [outer, height, width, channels, inner], theirs
 // [outer, channels, height, width, inner]. Covers [K,R,S,C] -> [K,C,R,S] and both sides of a linear layer whose features

@@ -11,6 +11,7 @@
 #include "pastiche/error.h"
 #include "pastiche/files.h"
 #include "pastiche/metrics.h"
+#include "pastiche/streams.h"
 #include "pastiche/train.h"
 
 namespace pastiche::cli {
@@ -35,7 +36,7 @@ Drawn draw(const Dataset& data, std::int64_t count, std::uint64_t seed) {
   std::iota(order.begin(), order.end(), 0);
   Drawn drawn{.pictures = {}, .unusable = data.skipped().size()};
   for (std::int64_t i = 0; i < data.size() && std::ssize(drawn.pictures) < count; ++i) {
-    const Philox4 words = philox4x32({seed, 0x4000}, 0, static_cast<std::uint64_t>(i));
+    const Philox4 words = philox4x32({seed, streams::eval_pictures}, 0, static_cast<std::uint64_t>(i));
     std::swap(order[i], order[i + words.word[0] % static_cast<std::uint64_t>(data.size() - i)]);
     try {
       drawn.pictures.push_back(data.picture(order[i]));

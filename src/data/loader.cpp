@@ -7,15 +7,10 @@
 #include "pastiche/data.h"
 #include "pastiche/error.h"
 #include "pastiche/philox.h"
+#include "pastiche/streams.h"
 
 namespace pastiche {
 namespace {
-
-// Streams of RandomKey that nothing else draws from.
-constexpr std::uint32_t order_stream = 0x6f726472;   // "ordr"
-constexpr std::uint32_t mirror_stream = 0x6d697272;  // "mirr"
-constexpr std::uint32_t crop_stream = 0x63726f70;    // "crop"
-constexpr std::uint32_t replace_stream = 0x72706c63;  // "rplc"
 
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
@@ -82,7 +77,7 @@ class BatchLoader::Sampler {
       data_.read(index, out);
     } else {
       data_.read(index, whole_.data());
-      const Philox4 random = draw(crop_stream, sample);
+      const Philox4 random = draw(streams::crop, sample);
       const std::int64_t top = random.word[0] % (data_.height() - height_ + 1);
       const std::int64_t left = random.word[1] % (data_.width() - width_ + 1);
       const std::int64_t row_bytes = std::int64_t{width_} * data_.channels();
@@ -91,7 +86,7 @@ class BatchLoader::Sampler {
                     out + y * row_bytes);
       }
     }
-    const bool mirrored = options_.mirror == MirrorMode::random && draw(mirror_stream, sample).word[0] & 1;
+    const bool mirrored = options_.mirror == MirrorMode::random && draw(streams::mirror, sample).word[0] & 1;
     if (mirrored) mirror_rows(out, height_, width_, data_.channels());
   }
 
@@ -156,7 +151,7 @@ std::vector<SkippedFile> BatchLoader::take_replaced() {
 }
 
 void BatchLoader::work(std::stop_token stop) {
-  Order order(sets_[0]->size(), {options_.seed, order_stream + options_.domain});
+  Order order(sets_[0]->size(), {options_.seed, streams::order + options_.domain});
   std::vector<Sampler> samplers;
   for (const Dataset* set : sets_) samplers.emplace_back(*set, options_);
   std::vector<std::uint8_t*> out(sets_.size());
@@ -208,7 +203,7 @@ std::int64_t BatchLoader::read(std::int64_t wanted, std::int64_t sample, std::ve
     for (int draw = 0; draw < most_draws; ++draw) {
       std::int64_t index = wanted;
       if (draw > 0) {
-        const Philox4 random = philox4x32({options_.seed, replace_stream + options_.domain}, draw, sample);
+        const Philox4 random = philox4x32({options_.seed, streams::replacement + options_.domain}, draw, sample);
         const std::uint64_t number = std::uint64_t{random.word[0]} << 32 | random.word[1];
         index = static_cast<std::int64_t>(number % static_cast<std::uint64_t>(sets_[0]->size()));
       }

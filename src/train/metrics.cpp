@@ -8,13 +8,13 @@
 
 #include "pastiche/backend.h"
 #include "pastiche/error.h"
+#include "pastiche/streams.h"
 
 namespace pastiche {
 namespace {
 
 constexpr int side = 7;
 constexpr int least_level = 16;
-constexpr std::uint32_t patch_stream = 0x3000, direction_stream = 0x3001;
 
 struct Plane {  // [H,W,C]
   int height, width, channels;
@@ -87,7 +87,7 @@ std::vector<float> descriptors(const std::vector<std::vector<Plane>>& pyramids, 
   for (std::size_t i = 0; i < pyramids.size(); ++i) {
     const Plane& p = pyramids[i][level];
     for (int k = 0; k < options.patches; ++k) {
-      const Philox4 words = philox4x32({options.seed, patch_stream + static_cast<std::uint32_t>(level) * 16}, i, static_cast<std::uint64_t>(k));
+      const Philox4 words = philox4x32({options.seed, streams::swd_patches + static_cast<std::uint32_t>(level)}, i, static_cast<std::uint64_t>(k));
       const int y0 = static_cast<int>(words.word[0] % ys), x0 = static_cast<int>(words.word[1] % xs);
       for (int y = 0; y < side; ++y) {
         for (int x = 0; x < side; ++x) {
@@ -111,7 +111,7 @@ std::vector<float> descriptors(const std::vector<std::vector<Plane>>& pyramids, 
 
 std::vector<float> direction(std::uint64_t seed, int index, std::size_t length) {
   std::vector<float> d((length + 3) / 4 * 4);
-  for (std::size_t i = 0; i < length; i += 4) normal4({seed, direction_stream}, static_cast<std::uint64_t>(index), i / 4, &d[i]);
+  for (std::size_t i = 0; i < length; i += 4) normal4({seed, streams::swd_directions}, static_cast<std::uint64_t>(index), i / 4, &d[i]);
   d.resize(length);
   double norm = 0;
   for (float v : d) norm += static_cast<double>(v) * v;
