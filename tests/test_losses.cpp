@@ -1,7 +1,12 @@
 // Losses and their gradients against values that were worked out by hand.
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <map>
+#include <set>
+
 #include "op_cases.h"
+#include "pastiche/config.h"
 #include "pastiche/losses.h"
 
 namespace pastiche {
@@ -63,6 +68,56 @@ TEST(Losses, AreWhatTheFormulasSay) {
       expect(gradients[0], c.by_a, "a");
       expect(gradients[1], c.by_b, "b");
     }
+  }
+}
+
+double softplus(double x) { return std::log1p(std::exp(x)); }
+double square(double x) { return x * x; }
+double above_zero(double x) { return std::max(0.0, x); }
+
+// What is averaged over the logits, by the names of --loss.
+struct Formula {
+  double (*real)(double x, double target);
+  double (*fake)(double x);
+  double (*g)(double x);
+};
+const std::map<std::string, Formula> formulas{
+    {"non-saturating", {[](double x, double t) { return softplus(x) - t * x; }, softplus, [](double x) { return softplus(-x); }}},
+    {"minimax", {[](double x, double t) { return softplus(x) - t * x; }, softplus, [](double x) { return -softplus(x); }}},
+    {"lsgan", {[](double x, double t) { return square(x - t); }, square, [](double x) { return square(x - 1); }}},
+    {"hinge", {[](double x, double t) { return above_zero(t - x); }, [](double x) { return above_zero(1 + x); }, [](double x) { return -x; }}},
+};
+
+std::vector<std::string> losses_of_the_options() {
+  std::vector<std::string> names;
+  TrainConfig config;
+  visit_options(config, [&](std::string_view name, auto&, const auto& rule, const char*) {
+    if constexpr (std::is_same_v<decltype(rule), const option::OneOf&>) {
+      if (name == "loss") names = rule.names;
+    }
+  });
+  return names;
+}
+
+TEST(Losses, EachThatTheOptionsAllowHasItsOwnFormula) {
+  const std::vector<std::string> names = losses_of_the_options();
+  ASSERT_EQ(names.size(), formulas.size());
+  const auto backend = make_backend("cpu");
+  const Shape shape{5, 1};
+  const std::vector<float> real{-2.5f, -0.5f, 0.25f, 0.875f, 3}, fake{-3, -1.25f, -0.125f, 0.5f, 2.25f};
+  const Tensor real_logits = Tensor::from_host(*backend, shape, real.data()), fake_logits = Tensor::from_host(*backend, shape, fake.data());
+  constexpr double smoothing = 0.125;
+  std::set<std::pair<double, double>> values;
+  for (const std::string& name : names) {
+    const auto at = formulas.find(name);
+    ASSERT_NE(at, formulas.end()) << name;
+    double d = 0, g = 0;
+    for (const float x : real) d += at->second.real(x, 1 - smoothing) / 5;
+    for (const float x : fake) d += at->second.fake(x) / 5, g += at->second.g(x) / 5;
+    const AdversarialLoss kind = adversarial_loss(name);
+    EXPECT_NEAR(host_values(discriminator_loss(real_logits, fake_logits, kind, smoothing).value())[0], d, 1e-6) << name;
+    EXPECT_NEAR(host_values(generator_loss(fake_logits, kind).value())[0], g, 1e-6) << name;
+    EXPECT_TRUE(values.emplace(d, g).second) << name << " is another loss once more";
   }
 }
 

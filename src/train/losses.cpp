@@ -31,8 +31,10 @@ Var discriminator_loss(const Var& real_logits, const Var& fake_logits, Adversari
       const Var real = relu(affine(real_logits, {.scale = -1, .shift = target})), fake = relu(affine(fake_logits, {.shift = 1}));
       return wide_mean(real) + wide_mean(fake);
     }
-    default: return bce_logits(real_logits, target) + bce_logits(fake_logits, 0);
+    case AdversarialLoss::non_saturating:
+    case AdversarialLoss::minimax: break;
   }
+  return bce_logits(real_logits, target) + bce_logits(fake_logits, 0);
 }
 
 Var generator_loss(const Var& fake_logits, AdversarialLoss kind) {
@@ -40,8 +42,9 @@ Var generator_loss(const Var& fake_logits, AdversarialLoss kind) {
     case AdversarialLoss::minimax: return -bce_logits(fake_logits, 0);
     case AdversarialLoss::lsgan: return squared_error(fake_logits, 1);
     case AdversarialLoss::hinge: return -wide_mean(fake_logits);
-    default: return bce_logits(fake_logits, 1);
+    case AdversarialLoss::non_saturating: break;
   }
+  return bce_logits(fake_logits, 1);
 }
 
 Var l1_loss(const Var& a, const Var& b) { return wide_mean(abs(a - b)); }
