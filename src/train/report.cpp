@@ -271,6 +271,13 @@ double tick_step(double span, int count) {
   return power * (digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10);
 }
 
+// The multiples of `step` in [low, high], but no more than 16: a log of numbers that no training writes can ask for any.
+std::vector<double> ticks(double step, double low, double high) {
+  std::vector<double> all;
+  for (double number = std::ceil(low / step); number * step <= high && all.size() < 16; ++number) all.push_back(number * step + 0.0);  // 0, not -0
+  return all;
+}
+
 struct Curve {
   const char* label;
   const char* css;  // class and colour variable
@@ -298,11 +305,11 @@ std::string chart(const std::string& title, const std::vector<Curve>& curves, st
   };
 
   std::string legend, svg;
-  for (double step = tick_step(high - low, 5), y = std::ceil(low / step) * step; y <= high * 1.0001; y += step) {
+  for (const double y : ticks(tick_step(high - low, 5), low, high * 1.0001)) {
     svg += fmt::format(R"(<path class="grid" d="M{} {:.1f}H{}"/><text x="{}" y="{:.1f}" text-anchor="end">{}</text>)",
-                       left, y_of(y), width - right, left - 6, y_of(y) + 4, brief(std::abs(y) < step / 2 ? 0 : y));
+                       left, y_of(y), width - right, left - 6, y_of(y) + 4, brief(y));
   }
-  for (double step = tick_step(x_high - x_low, 8), x = std::ceil(x_low / step) * step; x <= x_high; x += step) {
+  for (const double x : ticks(tick_step(x_high - x_low, 8), x_low, x_high)) {
     svg += fmt::format(R"(<path class="grid" d="M{0:.1f} {1}v4"/><text x="{0:.1f}" y="{2}" text-anchor="middle">{3})"
                        "</text>", x_of(x), height - bottom, height - bottom + 16, brief(x));
   }
