@@ -62,8 +62,11 @@ TEST_F(Cli, TrainsOnARung) {
   EXPECT_NE(f.err.find("conv2d=0,gemm=2"), std::string::npos) << f.err;
 }
 
+// The commands are those that the help of the program lists, and theirs.
 TEST_F(Cli, HelpOpensWithTwoExamples) {
-  for (const std::string command : {"", "train", "generate", "stylize", "inspect", "data", "data check", "data pairs", "eval", "doctor"}) {
+  std::vector<std::string> commands{""};
+  for (std::size_t i = 0; i < commands.size(); ++i) {
+    const std::string command = commands[i];
     const Finished f = run(command + " --help");
     EXPECT_EQ(f.code, 0) << command;
     const std::size_t examples = f.out.find("Examples:"), usage = f.out.find("Usage:");
@@ -71,7 +74,16 @@ TEST_F(Cli, HelpOpensWithTwoExamples) {
     EXPECT_LT(examples, usage) << command;
     const std::size_t first = f.out.find("  pastiche ", examples);
     EXPECT_LT(f.out.find("  pastiche ", first + 1), usage) << command;
+
+    std::istringstream lines(f.out);
+    std::string line;
+    while (std::getline(lines, line) && line != "Subcommands:") {
+    }
+    while (std::getline(lines, line)) {
+      if (line.starts_with("  ") && line[2] != ' ') commands.push_back(command + " " + line.substr(2, line.find(' ', 2) - 2));
+    }
   }
+  for (const char* command : {" train", " bench", " data check"}) EXPECT_EQ(std::count(commands.begin(), commands.end(), command), 1) << command;
 }
 
 TEST_F(Cli, UsageErrorsNameTheNearestOption) {
