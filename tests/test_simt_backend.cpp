@@ -457,7 +457,7 @@ TEST(SimtBackend, AbsentDevicesAreNamed) {
 
 using SimtTraining = TinyTraining;
 
-TEST_F(SimtTraining, LossesAreThoseOfTheCpu) { expect_losses_of_the_cpu("simt", tiny()); }
+TEST_F(SimtTraining, LossesAreThoseOfTheCpu) { expect_losses_of_the_cpu("simt", tiny(), f32_allowed(tiny())); }
 
 TEST_F(SimtTraining, LossesInBf16AreThoseOfTheCpu) { expect_bf16_losses_of_the_cpu("simt"); }
 
@@ -471,14 +471,17 @@ TEST_F(SimtTraining, LossesAreThoseOfEveryRung) {
     const std::vector<StepStats> here = run("simt", config);
     ASSERT_EQ(here.size(), highest.size());
     for (std::size_t i = 0; i < here.size(); ++i) {
-      EXPECT_NEAR(here[i].loss_g, highest[i].loss_g, 1e-4) << kernel << " " << i;
-      EXPECT_NEAR(here[i].loss_d, highest[i].loss_d, 1e-4) << kernel << " " << i;
+      EXPECT_NEAR(here[i].loss_g, highest[i].loss_g, 1e-6) << kernel << " " << i;  // no difference was seen
+      EXPECT_NEAR(here[i].loss_d, highest[i].loss_d, 1e-6) << kernel << " " << i;
     }
   }
 }
 
 TEST_F(SimtTraining, TranslationsHaveTheLossesOfTheCpu) {
-  for (const char* model : {"pix2pix", "cyclegan", "cut"}) expect_losses_of_the_cpu("simt", tiny_translation(model));
+  for (const char* model : {"pix2pix", "cyclegan", "cut"}) {
+    const TrainConfig config = tiny_translation(model);
+    expect_losses_of_the_cpu("simt", config, f32_allowed(config));
+  }
 }
 
 TEST_F(SimtTraining, ABatchThatIsTooLargeIsToldWhatFits) {

@@ -72,14 +72,24 @@ class TinyTraining : public testing::Test {
     return kernels;
   }
 
-  void expect_losses_of_the_cpu(const std::string& device, const TrainConfig& config) {
+  // In f32, four times what was seen on `simt`: 2.4e-7, and of cut, whose temperature raises differences, 1.1e-6. In TF32 it is 4.1e-6.
+  static double f32_allowed(const TrainConfig& config) { return config.model == "cut" ? 4.4e-6 : 1e-6; }
+  // Where nvcc chose the operations, or the GPU has its own.
+  static constexpr double f32_allowed_of_nvcc = 1.5e-5;
+
+  // `allowed` is of a loss, or of 1 where it is less.
+  void expect_losses_of_the_cpu(const std::string& device, const TrainConfig& config, double allowed) {
     const std::vector<StepStats> here = run(device, config), cpu = run("cpu", config);
     ASSERT_EQ(here.size(), static_cast<std::size_t>(config.steps));
+    double most = 0;
     for (std::size_t i = 0; i < here.size(); ++i) {
-      EXPECT_NEAR(here[i].loss_g, cpu[i].loss_g, 1e-3 * std::max(1.0, cpu[i].loss_g)) << config.model << " " << i;
-      EXPECT_NEAR(here[i].loss_d, cpu[i].loss_d, 1e-3) << config.model << " " << i;
-      EXPECT_NEAR(here[i].loss_content, cpu[i].loss_content, 1e-3) << config.model << " " << i;
+      for (double StepStats::*loss : {&StepStats::loss_g, &StepStats::loss_d, &StepStats::loss_content}) {
+        const double off = std::abs(here[i].*loss - cpu[i].*loss) / std::max(1.0, std::abs(cpu[i].*loss));
+        EXPECT_LE(off, allowed) << config.model << " " << i;
+        most = std::max(most, off);
+      }
     }
+    fmt::print("{} {} {}: losses within {:.1e}, {:.1e} is allowed\n", device, config.model, config.precision, most, allowed);
   }
 
   // Both round the same values to bf16; sums in f32 have another order, which sends one value in some thousands to the neighbouring bf16
