@@ -59,7 +59,7 @@ struct OpCase {
   double floor = 0;            // absolute error an element may have besides, where results saturate or cancel to zero
   bool bf16 = true;            // the row exists in bf16 too
   bool differentiable = true;  // then run returns one Var
-  bool twice = false;          // its gradient is differentiated too
+  bool twice = true;           // its gradient is differentiated too, where there is one: false for large shapes
   bool rounds_twice = false;   // a backend may, in bf16: then it is not exact
   bool many_zeros = false;     // more than 30% of the result is zero, and that is meant
 

@@ -12,23 +12,21 @@ void add_activation_cases(std::vector<OpCase>& cases) {
     const Input x{s, Values::away}, any{s};
     const std::string detail = fmt::format("slope {}", slope);
     cases.push_back({.op = "leaky_relu", .detail = detail, .inputs = {x},
-                     .run = [=](const OpRun& r) { return leaky_relu(r[0], slope); },
-                     .twice = true, .many_zeros = slope == 0});
+                     .run = [=](const OpRun& r) { return leaky_relu(r[0], slope); }, .many_zeros = slope == 0});
     cases.push_back({.op = "leaky_relu", .detail = "slope 0.2", .inputs = {x},
-                     .run = [](const OpRun& r) { return leaky_relu(r[0], 0.2); }, .bound = 1e-6, .twice = true});
+                     .run = [](const OpRun& r) { return leaky_relu(r[0], 0.2); }, .bound = 1e-6});
     cases.push_back({.op = "leaky_relu_grad", .detail = detail, .inputs = {any, x},
                      .run = [=](const OpRun& r) { return leaky_relu_grad(r[0], r[1], slope); },
                      .many_zeros = slope == 0});
     cases.push_back({.op = "relu", .inputs = {x}, .run = unary(relu), .many_zeros = true});
-    cases.push_back({.op = "tanh", .inputs = {any}, .run = unary(tanh), .bound = 1e-6, .twice = true});
+    cases.push_back({.op = "tanh", .inputs = {any}, .run = unary(tanh), .bound = 1e-6});
     cases.push_back({.op = "tanh_grad", .inputs = {any, any}, .run = binary(tanh_grad),
-                     .bound = 1e-6, .twice = true});
+                     .bound = 1e-6});
     cases.push_back({.op = "tanh", .detail = "wide", .inputs = {{s, Values::wide}}, .run = unary(tanh),
                      .bound = 1e-6, .floor = 1.2e-7});
-    cases.push_back({.op = "sigmoid", .inputs = {any}, .run = unary(sigmoid), .bound = 1e-6,
-                     .twice = true});
+    cases.push_back({.op = "sigmoid", .inputs = {any}, .run = unary(sigmoid), .bound = 1e-6});
     cases.push_back({.op = "sigmoid_grad", .inputs = {any, any}, .run = binary(sigmoid_grad),
-                     .bound = 1e-6, .twice = true});
+                     .bound = 1e-6});
     cases.push_back({.op = "sigmoid", .detail = "wide", .inputs = {{s, Values::wide}},
                      .run = unary(sigmoid), .bound = 1e-6, .floor = 1.2e-7});
   }
@@ -45,7 +43,7 @@ void add_activation_cases(std::vector<OpCase>& cases) {
       cases.push_back({.op = "bias_act", .detail = name,
                        .inputs = {{s, Values::away}, {{s.last()}, Values::small, Role::parameter}},
                        .run = [p = p](const OpRun& r) { return bias_act(r[0], r[1], p); },
-                       .bound = exact ? 0 : 1e-6, .twice = true});
+                       .bound = exact ? 0 : 1e-6});
     }
   }
 }

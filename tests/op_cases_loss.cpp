@@ -12,11 +12,11 @@ void add_loss_cases(std::vector<OpCase>& cases) {
       const double floor = values == Values::wide ? 1.2e-7 : 0;  // sigmoid (1 - sigmoid) cancels where it saturates
       cases.push_back({.op = "bce_logits", .detail = detail, .inputs = {{s, values}},
                        .run = [target = target](const OpRun& r) { return bce_logits(r[0], target); },
-                       .bound = 1e-6, .floor = floor, .twice = true});
+                       .bound = 1e-6, .floor = floor});
       cases.push_back({.op = "bce_logits_grad", .detail = detail,
                        .inputs = {{{}, Values::any, Role::parameter}, {s, values}},
                        .run = [target = target](const OpRun& r) { return bce_logits_grad(r[0], r[1], target); },
-                       .bound = 1e-6, .floor = floor, .twice = true});
+                       .bound = 1e-6, .floor = floor});
     }
   }
 }

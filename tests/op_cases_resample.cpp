@@ -67,9 +67,9 @@ void add_resample_cases(std::vector<OpCase>& cases) {
   for (const auto& [x, p] : pad_cases) {
     const Shape padded = x.with(1, p.top + x[1] + p.bottom).with(2, p.left + x[2] + p.right);
     cases.push_back({.op = "pad", .detail = describe(p), .inputs = {{x}},
-                     .run = [p = p](const OpRun& r) { return pad(r[0], p); }, .twice = true});
+                     .run = [p = p](const OpRun& r) { return pad(r[0], p); }});
     cases.push_back({.op = "pad_grad", .detail = describe(p), .inputs = {{padded}},
-                     .run = [p = p](const OpRun& r) { return pad_grad(r[0], p); }, .twice = true});
+                     .run = [p = p](const OpRun& r) { return pad_grad(r[0], p); }});
   }
 }
 

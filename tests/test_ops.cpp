@@ -56,20 +56,33 @@ struct Execution {
     return row.run(run);
   }
 
-  // The gradients of <y, a random cotangent> by the leaves.
+  // The tensors of the leaves.
+  std::vector<Tensor> leaf_inputs() const {
+    std::vector<Tensor> all;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (is_leaf(i)) all.push_back(inputs[i]);
+    }
+    return all;
+  }
+
+  // The gradients of <y, a random cotangent> by the leaves. With a graph, the cotangent is a leaf after them: the gradient of a linear op
+  // depends on nothing else.
   std::vector<Var> gradients(CreateGraph create_graph) {
     const Recording recording(&tape);
     const Var y = forward()[0];
-    std::vector<Var> all = grad(y, leaves, {.create_graph = create_graph, .cotangent = random_like(y, 1)});
+    if (!cotangent.defined()) cotangent = random_like(y, 1).value();
+    const Var dy = create_graph == CreateGraph::yes ? tape.leaf(cotangent) : Var(cotangent);
+    std::vector<Var> all = grad(y, leaves, {.create_graph = create_graph, .cotangent = dy});
     for (std::size_t i = 0; i < all.size(); ++i) {
       if (all[i].shape() != leaves[i].shape() || all[i].dtype() != leaves[i].dtype())
         throw std::logic_error(fmt::format("gradient {} is {} {}, its input {} {}", i, dtype_name(all[i].dtype()),
                                            all[i].shape().str(), dtype_name(leaves[i].dtype()), leaves[i].shape().str()));
     }
+    if (create_graph == CreateGraph::yes) leaves.push_back(dy);
     return all;
   }
 
-  // The gradients of the sum of <gradient, random> over all gradients.
+  // The gradients of the sum of <gradient, random> over all gradients, by the leaves and by the cotangent.
   std::vector<Var> second_gradients() {
     const std::vector<Var> first = gradients(CreateGraph::yes);
     const Recording recording(&tape);
@@ -91,6 +104,7 @@ struct Execution {
   const OpCase& row;
   const Fill fill;
   std::vector<Tensor> inputs;
+  Tensor cotangent;
   Tape tape;
   std::vector<Var> vars, leaves;
   OpRun run;
@@ -217,7 +231,7 @@ TEST_P(DeviceTable, GradientsMatchReference) {
 
 TEST_P(DeviceTable, SecondGradientsMatchReference) {
   each_row(op_cases(), op(), [this](const OpCase& row) -> std::string {
-    if (!row.twice) return "";
+    if (!row.differentiable || !row.twice) return "";
     const auto on = [&](const std::string& name, Fill fill) {
       return Execution(backend(name), row, DType::f32, fill).second_gradients();
     };
@@ -279,24 +293,23 @@ Results host_results(const std::vector<Var>& vars) {
   return results;
 }
 
-// Compares `analytic`, the derivatives of the sum of <results, weights> by the leaves, with central differences at up to
-// `samples` elements of each leaf. evaluate() gives the results for what e.inputs hold.
+// Compares `analytic`, the derivatives of the sum of <results, weights> by `tensors`, with central differences at up to
+// `samples` elements of each. evaluate() gives the results for what the tensors hold.
 template <class Evaluate>
-std::string check_derivatives(Execution& e, const std::vector<Var>& analytic, const Results& weights, std::size_t samples,
+std::string check_derivatives(std::vector<Tensor> tensors, const std::vector<Var>& analytic, const Results& weights, std::size_t samples,
                               double bound, Evaluate evaluate) {
 #ifdef __SANITIZE_ADDRESS__
   samples = std::min<std::size_t>(samples, 4);  // for what reads and writes where, few elements do
 #endif
   constexpr double h = 1e-5;
   constexpr double floor = 1e-9;  // absolute, an element: what the rounding of f64 makes of a zero
-  std::size_t leaf = 0;
-  for (std::size_t i = 0; i < e.inputs.size(); ++i) {
-    if (!e.is_leaf(i)) continue;
-    const std::vector<double> exact = host_values(analytic[leaf++].value());
-    std::vector<double> x = host_values(e.inputs[i]), error, expected;
+  if (tensors.size() != analytic.size()) return fmt::format("{} derivatives by {} tensors", analytic.size(), tensors.size());
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const std::vector<double> exact = host_values(analytic[i].value());
+    std::vector<double> x = host_values(tensors[i]), error, expected;
     const auto at = [&](std::size_t j, double value) {
       x[j] = value;
-      e.inputs[i].copy_from_host(x.data());
+      tensors[i].copy_from_host(x.data());
       return evaluate();
     };
     const std::size_t stride = (x.size() + samples - 1) / samples | 1u;  // odd: not always the same channel
@@ -311,10 +324,10 @@ std::string check_derivatives(Execution& e, const std::vector<Var>& analytic, co
       error.push_back(slope - exact[j]);
       expected.push_back(exact[j]);
     }
-    e.inputs[i].copy_from_host(x.data());
+    tensors[i].copy_from_host(x.data());
     const double distance = norm(error), size = norm(expected);
     if (!(distance <= bound * size + floor * std::sqrt(static_cast<double>(error.size()))))
-      return fmt::format("input {}: relative L2 {:.2g} from central differences, bound {:.2g}", i, distance / size, bound);
+      return fmt::format("leaf {}: relative L2 {:.2g} from central differences, bound {:.2g}", i, distance / size, bound);
   }
   return "";
 }
@@ -328,20 +341,21 @@ TEST_P(ReferenceTable, GradientsMatchCentralDifferences) {
     const std::vector<Var> analytic = e.gradients(CreateGraph::no);
     const Var y = e.forward()[0];
     const Results cotangent = host_results({e.random_like(y, 1)});
-    return check_derivatives(e, analytic, cotangent, 48, 1e-7, [&] { return host_results(e.forward()); });
+    return check_derivatives(e.leaf_inputs(), analytic, cotangent, 48, 1e-7, [&] { return host_results(e.forward()); });
   });
 }
 
 TEST_P(ReferenceTable, SecondGradientsMatchCentralDifferences) {
   each_row(op_cases(), GetParam(), [](const OpCase& row) -> std::string {
-    if (!row.twice) return "";
+    if (!row.differentiable || !row.twice) return "";
     Execution e(backend("reference"), row, DType::f64, Fill::reals);
     const std::vector<Var> analytic = e.second_gradients();
-    const auto first = [&] { return host_results(e.gradients(CreateGraph::no)); };
+    std::vector<Tensor> tensors = e.leaf_inputs();
     Results weights;
-    for (std::size_t k = 0; k < e.leaves.size(); ++k)
-      weights.push_back(host_values(e.random_like(e.leaves[k], 2 + k).value()));
-    return check_derivatives(e, analytic, weights, 16, 1e-6, first);
+    for (std::size_t k = 0; k < tensors.size(); ++k)
+      weights.push_back(host_values(e.random_like(tensors[k], 2 + k).value()));
+    tensors.push_back(e.cotangent);
+    return check_derivatives(tensors, analytic, weights, 16, 1e-6, [&] { return host_results(e.gradients(CreateGraph::no)); });
   });
 }
 
@@ -406,6 +420,43 @@ TEST(OpTableItself, EveryOpHasTwentyRows) {
     EXPECT_TRUE(rows.contains(op)) << op << " of ops.h has no row";
   }
   EXPECT_GT(declared, 30) << "ops.h was not understood";
+}
+
+// Every op is differentiated twice, but for those here, which give what is constant to a tape: no output of theirs depends on a leaf.
+TEST(OpTableItself, EveryOpIsDifferentiatedTwiceOrSaysWhyNot) {
+  const std::map<std::string, const char*> constant{
+      {"adam_ema", "a step of training, in place"},
+      {"batch_stats", "norm_act, which takes the statistics, has the derivative through them"},
+      {"dequantize", "of bytes"},
+      {"fill", "of no tensor"},
+      {"find_nonfinite", "writes to the step's state"},
+      {"group_stats", "as batch_stats"},
+      {"lerp", "averages weights, in place"},
+      {"quantize", "to bytes"},
+      {"random_normal", "of no tensor"},
+      {"store_metric", "writes to the step's state"},
+      {"update_running_stats", "a step of training, in place"},
+  };
+  for (const std::string& op : ops_of_table()) {
+    int twice = 0, tracked = 0;
+    for (const OpCase& row : op_cases()) {
+      if (row.op != op) continue;
+      twice += row.differentiable && row.twice;
+      if (!constant.contains(op)) continue;
+      EXPECT_FALSE(row.differentiable) << row.name();
+      Execution e(backend("reference"), row, DType::f32, Fill::reals);
+      const Recording recording(&e.tape);
+      for (const Tensor& input : e.inputs) e.vars.push_back(e.tape.leaf(input));
+      e.run.inputs = e.vars;
+      for (const Var& y : row.run(e.run)) tracked += y.tracked();
+    }
+    if (constant.contains(op)) EXPECT_EQ(tracked, 0) << op << " has derivatives";
+    else EXPECT_GE(twice, 3) << op;
+  }
+  for (const auto& [op, why] : constant) {
+    const std::vector<std::string> ops = ops_of_table();
+    EXPECT_EQ(std::count(ops.begin(), ops.end(), op), 1) << op << " is not in the table";
+  }
 }
 
 TEST(OpTableItself, RowsHaveNamesOfTheirOwn) {
