@@ -13,6 +13,7 @@
 #include <set>
 #include <sstream>
 
+#include "backends/kernel_arguments.h"
 #include "backends/traced.h"
 #include "check/kernel_check.h"
 #include "op_cases.h"
@@ -406,17 +407,72 @@ std::vector<std::string> failing(const std::vector<KernelCheck>& checks) {
   return names;
 }
 
+using KernelsSeen = std::set<std::pair<std::string, DType>>;  // bf16 where any of a kernel's tensors is, else f32
+
+// Writes down what is launched, and in which dtype.
+class SeeingBackend final : public TracedBackend {
+ private:
+  auto see(const char* kernel) {
+    return [this, kernel](auto&... arguments) {
+      std::tuple<decltype(own(arguments))...> all{own(arguments)...};
+      DType dtype = DType::f32;
+      for_each_tensor_of(all, [&](Tensor& x) { dtype = x.dtype() == DType::bf16 ? DType::bf16 : dtype; });
+      seen.insert({kernel, dtype});
+    };
+  }
+
+ public:
+  SeeingBackend() : TracedBackend(make_backend("cpu", 2)) {}
+  ~SeeingBackend() override { release_pool(); }
+
+#define PASTICHE_KERNEL(name, parameters, arguments) \
+  void name parameters override {                    \
+    see(#name) arguments;                            \
+    TracedBackend::name arguments;                   \
+  }
+#include "pastiche/kernels.def"
+#undef PASTICHE_KERNEL
+
+  KernelsSeen seen;
+};
+
+// What the rows of the op table launch, with their gradients; large ones launch nothing else.
+KernelsSeen kernels_of_the_table() {
+  SeeingBackend backend;
+  for (const OpCase& row : op_cases()) {
+    std::int64_t elements = 0;
+    for (const Input& input : row.inputs) elements += input.shape.elements();
+    if (elements > 5'000) continue;
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      if (dtype == DType::bf16 && !row.bf16) continue;
+      Tape tape;
+      const Recording recording(&tape);
+      std::vector<Var> inputs;
+      for (std::size_t i = 0; i < row.inputs.size(); ++i) inputs.push_back(tape.leaf(make_input(backend, row, i, dtype, Fill::reals)));
+      const Outputs y = row.run({backend, dtype, inputs});
+      if (row.differentiable) grad(y[0], inputs, {.cotangent = make_random(backend, y[0].shape(), y[0].dtype(), Fill::reals, 1)});
+    }
+  }
+  return backend.seen;
+}
+
+// Every kernel of kernels.def, in every dtype that the op table has it in.
 TEST(Doctor, RunsEveryKernelAndCpuPasses) {
   const std::vector<KernelCheck> checks = check_kernels(make_backend("cpu", 2));
   EXPECT_EQ(failing(checks), std::vector<std::string>());
-  std::set<std::string> seen;
-  for (const KernelCheck& check : checks) seen.insert(check.kernel);
+  KernelsSeen checked;
+  for (const KernelCheck& check : checks) checked.insert({check.kernel, check.dtype});
+  const KernelsSeen table = kernels_of_the_table();
+  for (const auto& [kernel, dtype] : table) EXPECT_TRUE(checked.contains({kernel, dtype})) << kernel << " in " << dtype_name(dtype);
   static constexpr const char* kernels[] = {
 #define PASTICHE_KERNEL(name, parameters, arguments) #name,
 #include "pastiche/kernels.def"
 #undef PASTICHE_KERNEL
   };
-  for (const char* kernel : kernels) EXPECT_TRUE(seen.contains(kernel)) << kernel;
+  for (const char* kernel : kernels) {
+    EXPECT_TRUE(checked.contains({kernel, DType::f32}) || checked.contains({kernel, DType::bf16})) << kernel;
+    EXPECT_TRUE(table.contains({kernel, DType::f32}) || table.contains({kernel, DType::bf16})) << kernel << " is in no row";
+  }
 }
 
 // A backend with one kernel that is wrong by a little, one that writes to its input, one that is wrong in one element, and one that makes

@@ -218,6 +218,9 @@ void call_ops(Backend& backend, DType dtype) {
     for (int axis = 0; axis < 4; ++axis) run(shape, [axis](const Var& x) { return sum(x, axis); });
     Tensor bytes = Tensor::empty(backend, shape, DType::u8);
     backend.quantize(bytes, run.random(shape));
+    Tensor seen = make_step_state(backend);
+    backend.find_nonfinite(seen, std::vector<Tensor>{Tensor::full(backend, shape, 0.375, dtype), run.random(shape)}, 3);
+    backend.store_metric(seen, sum(run.random(shape)).value(), 2);
   }
   run({2, 4, 6, 12}, [](const Var& x) { return join_phases(x, Phases::inner); });
   run({8, 4, 6, 3}, [](const Var& x) { return join_phases(x, Phases::outer); });
