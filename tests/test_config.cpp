@@ -297,6 +297,7 @@ TEST(Config, ParsesTextForms) {
   for (const char* bad : {"conv2d", "conv2d=", "conv2d=6", "conv2d=-1", "conv2d=04", "conv2d= 1", "pool=1", "gemm=1,", ",gemm=1", "gemm=1,gemm=2"}) {
     EXPECT_EQ(message_of([&] { parse_kernels(bad); }, ExitCode::usage), "--kernel '" + std::string(bad) + "': expected " + expected_kernels());
   }
+  EXPECT_EQ(message_of([&] { parse_kernels("gemm\n\x1b"); }, ExitCode::usage), "--kernel 'gemm\\n\\x1b': expected " + expected_kernels());
 
   EXPECT_EQ(parse_grid("4x2").columns, 4);
   EXPECT_EQ(parse_grid("4x2").rows, 2);

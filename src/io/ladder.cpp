@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "pastiche/files.h"
 #include "pastiche/rungs.h"
 
 namespace pastiche {
@@ -52,7 +53,7 @@ KernelChoice parse_kernels(std::string_view text) {
   for (std::string_view rest = text; !rest.empty();) {
     const std::size_t comma = rest.find(',');
     if (!add(kernels, rest.substr(0, comma)) || comma + 1 == rest.size()) {
-      throw Error(ExitCode::usage, fmt::format("--kernel '{}': expected {}", text, expected_kernels()));
+      throw Error(ExitCode::usage, fmt::format("--kernel {}: expected {}", quote(text), expected_kernels()));
     }
     rest.remove_prefix(comma == rest.npos ? rest.size() : comma + 1);
   }
