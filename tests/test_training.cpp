@@ -11,6 +11,7 @@
 #include "pastiche/data.h"
 #include "pastiche/files.h"
 #include "pastiche/train.h"
+#include "refusal.h"
 
 namespace pastiche {
 namespace {
@@ -232,6 +233,11 @@ TEST(Models, AnySizeAndChannels) {
       }
     }
   }
+}
+
+TEST(Models, AFileWithAWrongBaseIsABadFile) {
+  const std::string json = model_config_to_json({.name = "article", .height = 28, .width = 28, .base = 4});
+  EXPECT_NE(refusal(ExitCode::bad_file, [&] { model_config_from_json(json); }).find("base 4"), std::string::npos);
 }
 
 TEST(Models, TheArticlesOwnNetwork) {

@@ -278,7 +278,11 @@ ModelConfig model_config_from_json(std::string_view json) {
                 .ndf = whole_member(*j, "ndf"), .base = whole_member(*j, "base"), .d_norm = bool_member(*j, "d_norm"),
                 .dropout = number_member(*j, "dropout")};
   find_family(c.name);
-  check(c);
+  try {
+    check(c);
+  } catch (const Error& error) {
+    throw Error(ExitCode::bad_file, error.what());  // also of what would be a wrong option
+  }
   return c;
 }
 

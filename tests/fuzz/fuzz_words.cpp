@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "cli/seeds.h"
+#include "cli/video.h"
 #include "pastiche/config.h"
 #include "pastiche/error.h"
 
@@ -39,5 +41,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   each(parse_interval, text, ExitCode::usage, [](const Interval& i) { require((i.seconds > 0) != (i.steps > 0)); });
   each(parse_augment, text, ExitCode::usage, [](const Augment&) {});
   each(parse_kernels, text, ExitCode::usage, [](const KernelChoice&) {});
+  each(cli::parse_seeds, text, ExitCode::usage, [](const std::vector<std::uint64_t>& seeds) {
+    require(!seeds.empty() && seeds.size() <= cli::most_seeds);
+    require(cli::parse_seeds(cli::seeds_text(seeds)) == seeds);
+  });
+  if (const auto rate = cli::parse_frame_rate(text)) {  // it becomes a word of a shell's command
+    require(rate->find_first_not_of("0123456789/") == rate->npos);
+    require(cli::parse_frame_rate(*rate) == rate);
+  }
   return 0;
 }
