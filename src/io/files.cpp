@@ -448,7 +448,7 @@ bool JsonLines::append(std::string_view object) {
   return false;
 }
 
-bool JsonLines::sync() { return ::fsync(fd_) == 0; }
+bool JsonLines::sync() { return ::fsync(fd_) == 0 || has_no_sync(errno); }
 
 void truncate_after_step(const fs::path& path, std::int64_t step) {
   std::error_code error;

@@ -86,6 +86,7 @@ class Run {
     for (const std::string& note : task_->notes()) events_.note(note);
     try {
       begin_folder();
+      tell_news();
       run_steps();
       const int signal = CatchSignals::caught();
       snapshot(done() ? "finished" : "stopped");
@@ -215,7 +216,7 @@ class Run {
       const double ms = clock_.count() ? measured : smooth_ms_;
       if (!stats_->append(stats_line(stats, ms))) note_once("stats.jsonl can't be written; training goes on without it");
       report_progress(stats, ms);
-      for (const std::string& note : task_->take_notes()) events_.note(note);
+      tell_news();
       ++steps_here_;
       if (steps_here_ == steps_untimed) plan_from(position_.step);
       const bool first_plan = decays_by_time() && position_.planned_steps == 0 && steps_here_ == steps_untimed + steps_timed;
@@ -258,6 +259,12 @@ class Run {
     const std::int64_t batch = largest_batch(*task_, config_, config_.batch, memory / 10 * 9);
     if (batch == 0) return "; not even --batch 1 fits, so use a smaller --size, --ngf or --ndf";
     return batch < config_.batch ? fmt::format("; --batch {} would fit", batch) : "";
+  }
+
+  // What pictures had to be replaced, and what the file system can't do.
+  void tell_news() {
+    for (const std::string& note : task_->take_notes()) events_.note(note);
+    for (const std::string& note : take_file_system_notes()) events_.note(note);
   }
 
   void note_once(const std::string& text) {
