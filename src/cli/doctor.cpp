@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <thread>
 
 #include "check/kernel_check.h"
 #include "cli/commands.h"
@@ -16,8 +15,8 @@ namespace {
 void print_machine() {
   struct sysinfo memory {};
   sysinfo(&memory);
-  fmt::print("pastiche   {}\nprocessor  {}, {} cores\nmemory     {:.1f} GiB\n", PASTICHE_VERSION, processor_name(),
-             std::thread::hardware_concurrency(), static_cast<double>(memory.totalram) * memory.mem_unit / (1 << 30));
+  fmt::print("pastiche   {}\nprocessor  {}, {} cores\n", PASTICHE_VERSION, processor_name(), usable_processors());
+  fmt::print("memory     {}, of which {} are available\n", bytes_text(memory.totalram * memory.mem_unit), bytes_text(free_memory().bytes));
   std::vector<std::string> names = backend_names();
   if (std::find(names.begin(), names.end(), "cuda") == names.end()) names.insert(names.begin(), "cuda");
   for (const std::string& name : names) {
