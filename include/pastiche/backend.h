@@ -206,8 +206,14 @@ class Backend {
 
 // "cpu" | "reference" | "simt" (the CUDA kernels, run by the processor), and where nvcc was there "cuda" and "ptx" (what nvcc made
 // of the kernels, run by the processor). Error(device) for a name that this build has not, or whose hardware is absent; never a silent
-// fallback. A backend must outlive its tensors. threads = 0: as many as there are cores. kernels: of the CUDA kernels; Error(usage) where
-// this device does not have them.
+// fallback. A backend must outlive its tensors. threads = 0: as many as there are processors that affinity and the quotas of control groups
+// leave to this process, or OMP_NUM_THREADS where that is less; never more than OMP_THREAD_LIMIT; fingerprint() tells the number.
+// Error(usage) above 4096, Error(out_of_memory) where they can't be started. kernels: of the CUDA kernels; Error(usage) where this device
+// does not have them.
+//
+// To a program with this library in it: the kernels of "cpu" must not be called in a parallel region of OpenMP. Start it with
+// GOMP_SPINCOUNT=10000 in the environment, as `pastiche` does with itself: libgomp reads that before main(), and without it threads that
+// have nothing to do spin for milliseconds, so that beside other busy processes a step takes many times as long.
 std::unique_ptr<Backend> make_backend(std::string_view name, int threads = 0, const KernelChoice& kernels = {});
 std::vector<std::string> backend_names();
 

@@ -4,6 +4,7 @@
 #include "backends/cpu/cpu.h"
 #include "backends/reference/reference.h"
 #include "backends/targets.h"
+#include "core/system.h"
 #include "pastiche/backend.h"
 #include "simt/engine.h"
 
@@ -19,17 +20,20 @@ std::vector<std::string> backend_names() {
 }
 
 std::unique_ptr<Backend> make_backend(std::string_view name, int threads, const KernelChoice& kernels) {
+  if (threads < 0 || threads > most_threads) {
+    throw Error(ExitCode::usage, fmt::format("a backend of {} threads, expected 1 to {}, or 0 for one a core", threads, most_threads));
+  }
   if (name == "cpu" || name == "reference") require_none(kernels, name);
   if (name == "cpu") return std::make_unique<CpuBackend>(threads);
   if (name == "reference") return std::make_unique<ReferenceBackend>();
   if (name == "simt") {
-    simt_runtime::set_threads(threads);
+    simt_runtime::set_threads(threads_for(threads));
     return simt::make_cuda_backend(kernels);
   }
 #ifdef PASTICHE_CUDA
   if (name == "cuda") return cuda::make_cuda_backend(kernels);
   if (name == "ptx") {
-    simt_runtime::set_threads(threads);
+    simt_runtime::set_threads(threads_for(threads));
     return ptx::make_cuda_backend(kernels);
   }
 #endif

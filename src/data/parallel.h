@@ -4,12 +4,16 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
+#include "core/system.h"
+
 namespace pastiche {
 
-// Calls body(0) to body(count - 1) from all cores, in no order. Rethrows one of the exceptions, if any.
+// Calls body(0) to body(count - 1) from all cores, in no order. Rethrows one of the exceptions, if any. Where no more threads can be
+// started, those that were do all.
 template <class Body>
 void parallel_for(std::int64_t count, Body body) {
   std::atomic<std::int64_t> next = 0;
@@ -25,9 +29,12 @@ void parallel_for(std::int64_t count, Body body) {
     }
   };
   {
-    const std::int64_t threads = std::clamp<std::int64_t>(std::thread::hardware_concurrency(), 1, 16);
+    const std::int64_t threads = std::min<std::int64_t>({threads_for(0), 16, count});
     std::vector<std::jthread> workers;
-    for (std::int64_t i = 1; i < std::min(threads, count); ++i) workers.emplace_back(work);
+    try {
+      for (std::int64_t i = 1; i < threads; ++i) workers.emplace_back(work);
+    } catch (const std::system_error&) {
+    }
     work();
   }
   if (error) std::rethrow_exception(error);

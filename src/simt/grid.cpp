@@ -6,6 +6,7 @@
 #include <mutex>
 #include <thread>
 
+#include "core/system.h"
 #include "simt/block.h"
 #include "simt/engine.h"
 
@@ -81,7 +82,10 @@ uint3 block_index(const dim3& grid, std::uint64_t i) {
 }  // namespace
 
 void set_threads(int count) { wanted_threads = count; }
-int threads() { return wanted_threads > 0 ? wanted_threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+int threads() {
+  static const int all = threads_for(0);
+  return wanted_threads > 0 ? wanted_threads : all;
+}
 
 std::string run(const Launch& launch) {
   const std::uint64_t blocks = std::uint64_t{launch.grid.x} * launch.grid.y * launch.grid.z;

@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <numeric>
 #include <optional>
-#include <thread>
 
+#include "core/system.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/files.h"
 #include "pastiche/metrics.h"
@@ -346,9 +346,7 @@ std::unique_ptr<TrainingTask> make_task(TrainConfig& config) {
   return std::make_unique<GanTask>(config);
 }
 
-int threads_of(const TrainConfig& config) {
-  return config.threads > 0 ? config.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
+int threads_of(const TrainConfig& config) { return threads_for(config.threads); }
 
 std::int64_t steps_limit(const TrainConfig& config, std::int64_t pictures) {
   std::int64_t limit = config.steps;

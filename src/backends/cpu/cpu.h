@@ -11,7 +11,7 @@ class OneDnn;
 
 class CpuBackend final : public HostBackend {
  public:
-  explicit CpuBackend(int threads, const ConvRules& rules = conv_rules);  // 0 threads: as many as there are cores
+  explicit CpuBackend(int threads, const ConvRules& rules = conv_rules);  // threads as threads_for() takes them
   ~CpuBackend() override;
 
   std::string_view name() const override { return "cpu"; }

@@ -8,6 +8,7 @@
 #include "backends/cpu/cpu.h"
 #include "backends/cpu/onednn_version.h"
 #include "backends/cpu/vectorise.h"
+#include "core/system.h"
 
 namespace pastiche {
 
@@ -103,7 +104,11 @@ void ConvPlan::execute(std::initializer_list<std::pair<int, memory>> arguments) 
   cpu::Scratch<char> scratchpad(dnn_.memory, static_cast<std::int64_t>(scratchpad_.get_size()));
   std::unordered_map<int, memory> all(arguments.begin(), arguments.end());
   all.emplace(DNNL_ARG_SCRATCHPAD, memory(scratchpad_, dnn_.engine, scratchpad.get()));
-  primitive_.execute(dnn_.stream, all);
+  try {
+    primitive_.execute(dnn_.stream, all);
+  } catch (const dnnl::error& error) {
+    rethrow(error, "a convolution");
+  }
 }
 
 void ConvPlan::run(const void* from, void* to) {
@@ -125,14 +130,34 @@ void ConvPlan::run_wgrad(const void* x, const void* dy, float* dw) {
 
 // ---- OneDnn ----------------------------------------------------------------------------------------------------------
 OneDnn::OneDnn(Backend& memory, int threads, const ConvRules& rules)
-    : memory(memory), threads(threads), rules(rules), engine(dnnl::engine::kind::cpu, 0), stream(engine) {
+    : memory(memory), threads(threads), rules(rules), engine(dnnl::engine::kind::cpu, 0), stream(engine),
+      address_space_is_limited_(address_space_is_limited()) {
   const std::string isa = instruction_set();
   has_avx512_ = has_bf16_ = isa.starts_with("avx512_core");
   has_amx_ = isa.starts_with("avx512_core_amx");
 }
 
-OneDnn::Use::Use(OneDnn& dnn) : lock_(dnn.mutex_), threads_before_(omp_get_max_threads()) { omp_set_num_threads(dnn.threads); }
-OneDnn::Use::~Use() { omp_set_num_threads(threads_before_); }
+OpenMpTeam::OpenMpTeam(int threads)
+    : threads_before_(omp_get_max_threads()), dynamic_before_(omp_get_dynamic()), levels_before_(omp_get_max_active_levels()) {
+  omp_set_num_threads(threads);
+  omp_set_dynamic(0);
+  omp_set_max_active_levels(1);
+}
+
+OpenMpTeam::~OpenMpTeam() {
+  omp_set_max_active_levels(levels_before_);
+  omp_set_dynamic(dynamic_before_);
+  omp_set_num_threads(threads_before_);
+}
+
+OneDnn::Use::Use(OneDnn& dnn) : lock_(dnn.mutex_), team_(dnn.threads) {
+  if (dnn.threads > 1 && omp_in_parallel()) {
+    throw Error(ExitCode::failed, fmt::format("a kernel of {} threads was called in a parallel region of OpenMP, which leaves it one: call it "
+                                              "outside, or make a backend of one thread there", dnn.threads));
+  }
+  constexpr std::size_t enough = 16 << 20;
+  if (dnn.address_space_is_limited_) require_address_space(enough, "oneDNN's code");
+}
 
 ConvPlan& OneDnn::conv(const ConvShape& shape) {
   auto found = convs_.find(shape);
@@ -162,17 +187,36 @@ void OneDnn::gemm(const GemmShape& s, const void* a, const void* b, void* y) {
   }
   GemmPlan& plan = found->second;
   cpu::Scratch<char> scratchpad(memory, static_cast<std::int64_t>(plan.scratchpad.get_size()));
-  plan.primitive.execute(stream, {{DNNL_ARG_SRC, dnnl::memory(plan.a, engine, const_cast<void*>(a))},
-                                  {DNNL_ARG_WEIGHTS, dnnl::memory(plan.b, engine, const_cast<void*>(b))},
-                                  {DNNL_ARG_DST, dnnl::memory(plan.y, engine, y)},
-                                  {DNNL_ARG_SCRATCHPAD, dnnl::memory(plan.scratchpad, engine, scratchpad.get())}});
+  try {
+    plan.primitive.execute(stream, {{DNNL_ARG_SRC, dnnl::memory(plan.a, engine, const_cast<void*>(a))},
+                                    {DNNL_ARG_WEIGHTS, dnnl::memory(plan.b, engine, const_cast<void*>(b))},
+                                    {DNNL_ARG_DST, dnnl::memory(plan.y, engine, y)},
+                                    {DNNL_ARG_SCRATCHPAD, dnnl::memory(plan.scratchpad, engine, scratchpad.get())}});
+  } catch (const dnnl::error& error) {
+    rethrow(error, "a gemm");
+  }
 }
 
 std::string OneDnn::instruction_set() const { return onednn::instruction_set(); }
 
 // ---- CpuBackend ------------------------------------------------------------------------------------------------------
+namespace {
+
+// The team that OpenMP gives for certain where `wanted` threads are asked for: what waits for more would wait for ever.
+int sure_team(int wanted) {
+  require_threads(wanted - 1);  // OpenMP ends the process where it can't start one
+  const OpenMpTeam team(wanted);
+  int given = 1;
+#pragma omp parallel num_threads(wanted)
+#pragma omp single
+  given = omp_get_num_threads();
+  return given;
+}
+
+}  // namespace
+
 CpuBackend::CpuBackend(int threads, const ConvRules& rules)
-    : threads_(threads > 0 ? threads : omp_get_num_procs()), dnn_(std::make_unique<OneDnn>(*this, threads_, rules)) {}
+    : threads_(sure_team(threads_for(threads))), dnn_(std::make_unique<OneDnn>(*this, threads_, rules)) {}
 
 CpuBackend::~CpuBackend() {
   dnn_.reset();

@@ -79,19 +79,32 @@ struct KeptWeights {
   float* make(Backend& memory, std::int64_t count) { return values.emplace(memory, count).get(); }
 };
 
+// Parallel regions of this thread get exactly so many threads, whatever the environment says, as long as the limit of all threads
+// leaves them: oneDNN plans for a number, and its barriers wait for that many.
+class OpenMpTeam {
+ public:
+  explicit OpenMpTeam(int threads);
+  ~OpenMpTeam();
+  OpenMpTeam(const OpenMpTeam&) = delete;
+  OpenMpTeam& operator=(const OpenMpTeam&) = delete;
+
+ private:
+  int threads_before_, dynamic_before_, levels_before_;
+};
+
 class OneDnn {
  public:
   OneDnn(Backend& memory, int threads, const ConvRules& rules);
 
-  // Holds the plans for one thread and sets its number of OpenMP threads, for the length of a kernel.
+  // Holds the plans for one thread and makes its team the planned one, for the length of a kernel. Where address space is limited,
+  // some must be left: oneDNN 2 does not check what it gets for the code that it generates.
   class Use {
    public:
     explicit Use(OneDnn& dnn);
-    ~Use();
 
    private:
     std::lock_guard<std::mutex> lock_;
-    int threads_before_;
+    OpenMpTeam team_;
   };
 
   ConvPlan& conv(const ConvShape& shape);
@@ -133,6 +146,7 @@ class OneDnn {
   static constexpr std::size_t max_plans = 512;  // pictures of many sizes must not fill the memory with primitives
 
   std::mutex mutex_;
+  const bool address_space_is_limited_;
   bool has_avx512_, has_bf16_, has_amx_;
   std::map<ConvShape, ConvPlan> convs_;
   std::map<GemmShape, GemmPlan> gemms_;
