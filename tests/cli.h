@@ -45,9 +45,9 @@ class Cli : public testing::Test {
   }
   void TearDown() override { fs::remove_all(folder_); }
 
-  // Runs `pastiche ARGUMENTS` in the test's folder, through the shell.
-  Finished run(const std::string& arguments) const {
-    const std::string command = "cd " + folder_.string() + " && exec timeout 120 " PASTICHE_PROGRAM " " + arguments + " >out 2>err </dev/null";
+  // Runs `pastiche ARGUMENTS` in the test's folder, through the shell, which does `before` first.
+  Finished run(const std::string& arguments, const std::string& before = ":") const {
+    const std::string command = "cd " + folder_.string() + " && " + before + " && exec timeout 120 " PASTICHE_PROGRAM " " + arguments + " >out 2>err </dev/null";
     const pid_t child = fork();
     if (child == 0) {
       execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);

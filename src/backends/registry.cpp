@@ -6,6 +6,7 @@
 #include "backends/targets.h"
 #include "core/system.h"
 #include "pastiche/backend.h"
+#include "pastiche/config.h"
 #include "simt/engine.h"
 
 namespace pastiche {

@@ -1,14 +1,22 @@
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <malloc.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <new>
+#include <string_view>
+#include <system_error>
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "core/system.h"
 #include "pastiche/error.h"
 #include "pastiche/files.h"
 
@@ -82,6 +90,30 @@ int run(int argc, char** argv) {
   return outcome.exit_code;
 }
 
+bool computes(int argc, char** argv) {
+  const std::string_view command = argc > 1 ? argv[1] : "";
+  for (const char* word : {"--help", "-h"}) {
+    if (std::find(argv, argv + argc, std::string_view(word)) != argv + argc) return false;
+  }
+  return !command.starts_with('-') && command != "inspect" && command != "data" && !command.empty();
+}
+
+// By default OpenMP's idle threads spin for milliseconds: beside other busy programs they take the core from the very thread that they
+// wait for, and a step takes fifty times as long. How long they spin is read from the environment before main() begins, so the program
+// starts itself again. Where that can't be, it goes on as it is.
+void spin_less(char** argv) {
+  if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  if (getauxval(AT_BASE) == 0) return;  // run as an argument of the dynamic loader, which /proc/self/exe is then
+  if (setenv("GOMP_SPINCOUNT", "10000", 1) != 0) return;
+  char path[PATH_MAX];
+  const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+  if (length > 0) {
+    path[length] = 0;
+    execv(path, argv);  // which keeps the name that lists of processes show
+  }
+  execv("/proc/self/exe", argv);  // the file has been replaced or removed
+}
+
 }  // namespace
 
 const std::string& command_line() { return typed_command; }
@@ -111,19 +143,29 @@ int flushed(int code) {
 
 int guarded(int argc, char** argv) {
   using pastiche::ExitCode;
-  const auto report = [](const char* message, ExitCode code) {
+  const auto fail = [](ExitCode code, const char* what) {
+    std::string text;
+    try {
+      text = pastiche::printable(what);
+    } catch (const std::bad_alloc&) {  // then as it is
+    }
     // A write that failed says so once, by flushed().
-    if (std::ferror(stdout) == 0) fmt::print(stderr, "pastiche: {}\n", pastiche::printable(message));
+    if (std::ferror(stdout) == 0) std::fprintf(stderr, "pastiche: %s\n", text.empty() ? what : text.c_str());
     return static_cast<int>(code);
   };
   try {
     return pastiche::cli::run(argc, argv);
   } catch (const pastiche::Error& error) {
-    return report(error.what(), error.code());
+    return fail(error.code(), error.what());
   } catch (const std::bad_alloc&) {
-    return report("out of memory; try a smaller --batch, --size or picture", ExitCode::out_of_memory);
+    return fail(ExitCode::out_of_memory, "out of memory; try a smaller --batch, --size or picture");
+  } catch (const std::system_error& error) {
+    const bool no_thread = error.code() == std::errc::resource_unavailable_try_again;
+    return no_thread ? fail(ExitCode::out_of_memory, "a thread could not be started: give the process more memory, processes or threads "
+                                                     "(ulimit -v, ulimit -u), or use fewer --threads")
+                     : fail(ExitCode::failed, error.what());
   } catch (const std::exception& error) {
-    return report(error.what(), ExitCode::failed);
+    return fail(ExitCode::failed, error.what());
   }
 }
 
@@ -136,6 +178,8 @@ int main(int argc, char** argv) {
     return static_cast<int>(pastiche::ExitCode::device);
   }
 #endif
+  if (pastiche::cli::computes(argc, argv)) pastiche::cli::spin_less(argv);
+  if (pastiche::address_space_is_limited()) mallopt(M_ARENA_MAX, 1);  // each thread's own would reserve 64 MiB
   pastiche::cli::clean_up_on_signals();
   const int code = guarded(argc, argv);
   for (const std::string& note : pastiche::take_file_system_notes()) fmt::print(stderr, "note: {}\n", note);

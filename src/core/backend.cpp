@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <new>
 #include <utility>
 
 namespace pastiche {
@@ -61,11 +62,15 @@ void Backend::release(void* data, std::size_t bytes) {
   const auto owner = arena_of_.find(data);
   stats_.used_bytes -= size;
   if (pool_ || owner != arena_of_.end()) {
-    free_[owner == arena_of_.end() ? 0 : owner->second][size].push_back(data);
-  } else {
-    system_release(data, size);
-    stats_.held_bytes -= size;
+    try {
+      free_[owner == arena_of_.end() ? 0 : owner->second][size].push_back(data);
+      return;
+    } catch (const std::bad_alloc&) {  // destructors call this, which must not throw
+      if (owner != arena_of_.end()) arena_of_.erase(owner);
+    }
   }
+  system_release(data, size);
+  stats_.held_bytes -= size;
 }
 
 Backend::PoolStats Backend::pool_stats() const {

@@ -17,8 +17,6 @@ int usable_processors();
 // than OMP_THREAD_LIMIT.
 int threads_for(int asked);
 
-constexpr int most_threads = 4096;
-
 // Memory that this process can still get: the machine's, as far as its control groups and its own limits (ulimit -v, -d) leave it.
 struct FreeMemory {
   std::size_t bytes;      // without swapping; what could be taken from the file cache is included

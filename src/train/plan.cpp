@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <malloc.h>
 
 #include "backends/plan.h"
@@ -75,6 +76,11 @@ Calibration calibrate(const std::string& device, const TrainingTask& task, const
   return {batch, seconds[1], held - std::min(held, tensors)};
 }
 
+bool has_own_memory(const Backend& backend) { return backend.name() == "cuda"; }
+
+// Beyond this a training fails.
+std::size_t memory_limit(const Backend& backend) { return has_own_memory(backend) ? backend.available_bytes() : free_memory().with_swap; }
+
 // A line through both at `batch`, at least b.
 double extrapolate(std::int64_t batch, std::int64_t batch_a, double a, std::int64_t batch_b, double b) {
   if (batch_a == batch_b) return b;
@@ -97,13 +103,34 @@ std::int64_t largest_batch(const TrainingTask& task, const TrainConfig& config, 
   return fits;
 }
 
+std::string batch_that_fits(const TrainingTask& task, const TrainConfig& config, std::size_t bytes) {
+  const std::int64_t batch = largest_batch(task, config, config.batch, bytes / 10 * 9);  // a tenth is left to workspaces
+  if (batch == 0) return "; not even --batch 1 fits, so use a smaller --size, --ngf or --ndf";
+  return batch < config.batch ? fmt::format("; --batch {} would fit", batch) : "";
+}
+
+void require_memory(const TrainingTask& task, const TrainConfig& config, const Backend& backend) {
+  const PlannedTraining planned(task, config, config.batch);
+  const std::size_t checkpoint = has_own_memory(backend) ? 0 : planned.state_bytes(), needed = planned.held_bytes() + checkpoint;
+  const std::size_t available = memory_limit(backend);
+  if (needed <= available) return keep_memory_free(checkpoint);
+  throw Error(ExitCode::out_of_memory, fmt::format("out of memory: this training needs {} or more, and {} are available{}", bytes_text(needed),
+                                                   bytes_text(available), batch_that_fits(task, config, available - std::min(available, checkpoint))));
+}
+
 TrainingPlan plan_training(TrainConfig config) {
   validate(config);
   const auto task = make_task(config);
   const std::int64_t batch = config.batch;
 
-  const std::int64_t most = std::min<std::int64_t>(batch, 32), least = batch > 32 ? 16 : most;
   const std::string device = choose_device(config.device).name;
+  // What fits is tried, so that a training that does not gets a plan too.
+  const std::size_t limit = memory_limit(*make_backend(device, threads_of(config)));
+  const std::int64_t most = largest_batch(*task, config, std::min<std::int64_t>(batch, 32), limit / 10 * 9);
+  if (most == 0) {
+    throw Error(ExitCode::out_of_memory, fmt::format("out of memory: {} are available{}", bytes_text(limit), batch_that_fits(*task, config, limit)));
+  }
+  const std::int64_t least = batch > 32 ? std::min<std::int64_t>(most, 16) : most;
   const Calibration a = calibrate(device, *task, config, least);
   const Calibration b = most == least ? a : calibrate(device, *task, config, most);
   const auto workspaces = static_cast<std::size_t>(
@@ -124,7 +151,7 @@ TrainingPlan plan_training(TrainConfig config) {
   for (const SafeTensor& tensor : checkpoint.tensors) checkpoint_bytes += tensor.bytes.size();
 
   const auto backend = make_backend(device, threads_of(config), kernel_choice(config));
-  const bool own_memory = backend->name() == "cuda";
+  const bool own_memory = has_own_memory(*backend);
   std::vector<TrainingPlan::MemoryGroup> memory;
   std::size_t moments = planned.state_bytes();  // what of the state is not weights
   const auto add_weights = [&](const Parameters& parameters) {

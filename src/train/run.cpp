@@ -42,6 +42,8 @@ Error as_error(const std::exception_ptr& exception) {
     return e;
   } catch (const std::bad_alloc&) {
     return Error(ExitCode::out_of_memory, "out of memory");
+  } catch (const std::system_error& e) {
+    return Error(e.code() == std::errc::resource_unavailable_try_again ? ExitCode::out_of_memory : ExitCode::failed, e.what());
   } catch (const std::exception& e) {
     return Error(ExitCode::failed, e.what());
   }
@@ -62,6 +64,7 @@ class Run {
     open_task();
     device_ = choose_device(config_.device);
     backend_ = make_backend(device_.name, position_.threads, kernel_choice(config_));
+    require_memory(*task_, config_, *backend_);
     trainer_ = task_->make_trainer(*backend_);
     snap_ = parse_interval(config_.snap);
     limit_seconds_ = config_.time.empty() ? 0 : parse_duration(config_.time);
@@ -139,11 +142,11 @@ class Run {
       }
     }
     if (position_.backend != backend_->fingerprint()) {
-      changes_.push_back(fmt::format("computed by '{}' and was by '{}'", backend_->fingerprint(), position_.backend));
+      changes_.push_back(fmt::format("computed by {} and was by {}", quote(backend_->fingerprint()), quote(position_.backend)));
       if (!other_bits) {
-        throw Error(ExitCode::device, fmt::format("this run was computed by '{}', here it would be '{}', and the result would differ: "
+        throw Error(ExitCode::device, fmt::format("this run was computed by {}, here it would be {}, and the result would differ: "
                                                   "resume it where it began, or go on with --other-bits, which says so",
-                                                  position_.backend, backend_->fingerprint()));
+                                                  quote(position_.backend), quote(backend_->fingerprint())));
       }
     }
     refuse_damaged_end();
@@ -238,7 +241,7 @@ class Run {
       } catch (const std::exception&) {  // what failed first is told
       }
     };
-    if (error.code() == ExitCode::out_of_memory) attempt([&] { what += batch_that_fits(); });
+    if (error.code() == ExitCode::out_of_memory) attempt([&] { what += batch_that_fits(*task_, config_, backend_->available_bytes() + backend_->pool_stats().held_bytes); });
     if (whole_ && position_.step > std::max<std::int64_t>(0, last_checkpoint_step_)) attempt([&] { save_checkpoint(); });
     if (last_checkpoint_step_ > 0) {
       const std::string resume = "pastiche train --resume " + shell_word(folder_.string());
@@ -251,14 +254,6 @@ class Run {
       if (report_) report_->write();
     });
     throw Error(error.code(), what);
-  }
-
-  // The tail of an out-of-memory message; a tenth is left to workspaces.
-  std::string batch_that_fits() const {
-    const std::size_t memory = backend_->available_bytes() + backend_->pool_stats().held_bytes;
-    const std::int64_t batch = largest_batch(*task_, config_, config_.batch, memory / 10 * 9);
-    if (batch == 0) return "; not even --batch 1 fits, so use a smaller --size, --ngf or --ndf";
-    return batch < config_.batch ? fmt::format("; --batch {} would fit", batch) : "";
   }
 
   // What pictures had to be replaced, and what the file system can't do.

@@ -57,5 +57,10 @@ std::int64_t steps_limit(const TrainConfig& config, std::int64_t pictures);
 std::size_t training_bytes(const TrainingTask& task, const TrainConfig& config, std::int64_t batch);
 // The largest batch, at most `limit`, whose training_bytes fit into `bytes`; 0 where not even one picture does.
 std::int64_t largest_batch(const TrainingTask& task, const TrainConfig& config, std::int64_t limit, std::size_t bytes);
+// Error(out_of_memory) where the training surely takes more memory than there is, before it takes any. Else the backend leaves what a
+// checkpoint takes on its way to the disk, so that what fits at the first step fits later.
+void require_memory(const TrainingTask& task, const TrainConfig& config, const Backend& backend);
+// The tail of a message: "; --batch 12 would fit" into `bytes`, or "; not even ...", or nothing where config.batch would.
+std::string batch_that_fits(const TrainingTask& task, const TrainConfig& config, std::size_t bytes);
 
 }  // namespace pastiche
