@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
+#include <system_error>
 
 #include "pastiche/files.h"
 #include "pastiche/report.h"
@@ -241,7 +242,9 @@ class Run {
       } catch (const std::exception&) {  // what failed first is told
       }
     };
-    if (error.code() == ExitCode::out_of_memory) attempt([&] { what += batch_that_fits(*task_, config_, backend_->available_bytes() + backend_->pool_stats().held_bytes); });
+    if (error.code() == ExitCode::out_of_memory) {
+      attempt([&] { what += batch_that_fits(*task_, config_, backend_->available_bytes() + backend_->pool_stats().held_bytes); });
+    }
     if (whole_ && position_.step > std::max<std::int64_t>(0, last_checkpoint_step_)) attempt([&] { save_checkpoint(); });
     if (last_checkpoint_step_ > 0) {
       const std::string resume = "pastiche train --resume " + shell_word(folder_.string());
