@@ -12,6 +12,7 @@
 #include <set>
 #include <system_error>
 
+#include "io/json.h"
 #include "pastiche/files.h"
 #include "pastiche/report.h"
 #include "pastiche/train.h"
@@ -66,7 +67,7 @@ class Run {
     device_ = choose_device(config_.device);
     backend_ = make_backend(device_.name, position_.threads, kernel_choice(config_));
     require_memory(*task_, config_, *backend_);
-    trainer_ = task_->make_trainer(*backend_);
+    make_trainer();
     snap_ = parse_interval(config_.snap);
     limit_seconds_ = config_.time.empty() ? 0 : parse_duration(config_.time);
     limit_steps_ = steps_limit(config_, task_->pictures());
@@ -133,6 +134,27 @@ class Run {
     }
   }
 
+  // A run folder may come from others: its networks are no larger than what its checkpoint holds.
+  void make_trainer() {
+    std::optional<ParameterLimit> limit;
+    if (checkpoint_) {
+      std::size_t bytes = 0;
+      for (const SafeTensor& tensor : checkpoint_->file.tensors) bytes += tensor.bytes.size();
+      limit.emplace(static_cast<std::int64_t>(bytes / sizeof(float)));
+    }
+    fitting([&] { trainer_ = task_->make_trainer(*backend_); });
+  }
+
+  template <class Action>
+  void fitting(const Action& action) {
+    try {
+      action();
+    } catch (const Error& e) {
+      if (e.code() != ExitCode::bad_file) throw;
+      throw Error(e.code(), fmt::format("{}; put {} back as it was, or start a new run", e.what(), quote((folder_ / "config.toml").string())));
+    }
+  }
+
   void restore(bool other_bits) {
     if (position_.data_fingerprint != task_->data_fingerprint()) {
       changes_.push_back("the data has another fingerprint");
@@ -151,11 +173,7 @@ class Run {
       }
     }
     refuse_damaged_end();
-    try {
-      trainer_->load(checkpoint_->file, position_.step);
-    } catch (const Error& e) {
-      throw Error(e.code(), fmt::format("{}; put {} back as it was, or start a new run", e.what(), quote((folder_ / "config.toml").string())));
-    }
+    fitting([&] { trainer_->load(checkpoint_->file, position_.step); });
     checkpoint_.reset();  // its memory is needed
     if (!changes_.empty()) position_.other_bits.push_back({{"step", position_.step}, {"changes", changes_}});
     if (done()) {
@@ -399,7 +417,7 @@ class Run {
         {"seconds", clock_.seconds()},
         {"started", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(started_at_))},
         {"config", position_.config}};
-    write_file_atomically(folder_ / "run.json", json.dump(2) + "\n");
+    write_file_atomically(folder_ / "run.json", json_text(json, 2) + "\n");
   }
 
   TrainConfig config_;

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include "pastiche/files.h"
+
 namespace pastiche {
 namespace {
 
@@ -15,7 +17,10 @@ void on_signal(int signal) {
     was_continued = 1;
     return;
   }
-  if (from_the_user(caught_signal) && from_the_user(signal)) _exit(128 + signal);
+  if (from_the_user(caught_signal) && from_the_user(signal)) {
+    remove_temporary_files();
+    _exit(128 + signal);
+  }
   if (caught_signal == 0) caught_signal = signal;
 }
 
