@@ -304,6 +304,17 @@ TEST_F(Resume, RepeatsRatesThatDecayByTime) {
   for (int step = 1; step <= 60; ++step) EXPECT_EQ(before.at(step), after.at(step)) << step;
 }
 
+// The plan for the old end is none for the new one.
+TEST_F(Resume, GoesOnForALongerTime) {
+  expect_ok(train + "--time 1s --decay-from 0.5");
+  const int step = run_json()["step"];
+  expect_ok("train --resume " + run_folder(), "finished");
+  EXPECT_EQ(run_json()["step"], step);
+  expect_ok("train --time 2s --resume " + run_folder());
+  EXPECT_GT(run_json()["step"], step);
+  EXPECT_TRUE(run_json()["other_bits"].empty());
+}
+
 // An error that is none of a step's saves what there is.
 TEST_F(Resume, AnErrorSavesFirst) {
   TrainConfig config;

@@ -123,6 +123,8 @@ class Run {
                                                quote((folder_ / "config.toml").string())));
     }
     if (other_bits) position_.threads = threads_of(config_);
+    const auto time = position_.config.find("time");
+    if (time != position_.config.end() && *time != config_.time) position_.planned_steps = 0;  // which was for another end
   }
 
   void open_task() {
