@@ -241,9 +241,10 @@ std::vector<std::byte> read_safetensors_bytes(const std::filesystem::path& path)
     std::uint64_t header_size = 0;
     for (int i = 7; i >= 0; --i) header_size = header_size << 8 | static_cast<unsigned char>(head[i]);
     const std::uint64_t file_size = std::filesystem::file_size(path, error);
-    if (!error && (head[8] != '{' || header_size > max_header || header_size + 8 > file_size)) {
-      reject(quote(path.native()) + " does not begin as a safetensors file that long does");
+    if (!error && file_size >= sizeof head && (header_size > max_header || header_size > file_size - 8)) {
+      reject(fmt::format("{}: header of {} bytes does not fit the limit of {} and the file of {}", quote(path.native()), header_size, max_header, file_size));
     }
+    if (!error && file_size >= sizeof head && head[8] != '{') reject(quote(path.native()) + ": header does not begin with '{'");
   }
   return read_file(path, max_safetensors_bytes);  // which says what else is wrong
 }

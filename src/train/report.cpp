@@ -208,8 +208,9 @@ struct Stats {
     last_step = std::max(last_step, step);
     for (const char* name : {"kimg", "loss_g", "loss_d", "loss_content", "d_real", "d_fake", "ms", "l1", "psnr", "ssim"}) {
       const auto value = line.find(name);
-      if (value == line.end() || !value->is_number() || std::abs(value->get<double>()) > 1e30) continue;
-      series[name].add({step, std::abs(value->get<double>()) < 1e-30 ? 0 : value->get<double>()});
+      if (value == line.end() || !value->is_number()) continue;
+      const double y = std::clamp(value->get<double>(), -1e30, 1e30);
+      series[name].add({step, std::abs(y) < 1e-30 ? 0 : y});
       if (name == std::string_view("ms")) ms.add(*value);
     }
   }
