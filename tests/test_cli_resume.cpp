@@ -27,6 +27,14 @@ class Resume : public Cli {
     ASSERT_NE(at, text.npos) << from;
     write_file_atomically(path, text.replace(at, from.size(), to));
   }
+  void change_position(int step, const std::string& member, const std::string& value) const {
+    SafetensorsFile file = read_safetensors(checkpoint(step));
+    json position = json::parse(file.metadata["pastiche"]);
+    position[member] = json::parse(value);
+    position.erase("checksum");
+    file.metadata["pastiche"] = position.dump();
+    write_file_atomically(checkpoint(step), serialize_safetensors(file));
+  }
   void flip_a_bit(const fs::path& path) const {
     std::vector<std::byte> bytes = read_file(path);
     bytes[bytes.size() - bytes.size() / 4] ^= std::byte{8};
@@ -148,12 +156,7 @@ TEST_F(Resume, SaysWhereNothingIsWhole) {
 // A newer version's is whole: passing it over would lose steps.
 TEST_F(Resume, RefusesANewerVersionsCheckpoint) {
   expect_ok(train + "--steps 4 --snap 2");
-  SafetensorsFile file = read_safetensors(checkpoint(4));
-  json position = json::parse(file.metadata["pastiche"]);
-  position["format_version"] = file_format_version + 1;
-  position.erase("checksum");
-  file.metadata["pastiche"] = position.dump();
-  write_file_atomically(checkpoint(4), serialize_safetensors(file));
+  change_position(4, "format_version", std::to_string(file_format_version + 1));
   expect_refused("train --resume " + run_folder() + " --steps 6", 4, "newer pastiche");
 }
 
@@ -184,15 +187,13 @@ TEST_F(Resume, NotesAnOldCheckpointThatCantBeDeleted) {
   EXPECT_FALSE(fs::exists(checkpoint(2)));
 }
 
-TEST_F(Resume, RefusesThreadsThatCantBe) {
+TEST_F(Resume, RefusesNumbersThatCantBe) {
   expect_ok(train + "--steps 2");
-  for (const char* threads : {"100000", "-1", "0", "1e99", "\"two\""}) {
-    SafetensorsFile file = read_safetensors(checkpoint(2));
-    json position = json::parse(file.metadata["pastiche"]);
-    position["threads"] = json::parse(threads);
-    position.erase("checksum");
-    file.metadata["pastiche"] = position.dump();
-    write_file_atomically(checkpoint(2), serialize_safetensors(file));
+  const std::vector<std::byte> whole = read_file(checkpoint(2));
+  for (const auto& [member, value] : {std::pair("threads", "100000"), {"threads", "-1"}, {"threads", "0"}, {"threads", "1e99"}, {"threads", "\"two\""},
+                                      {"step", "9223372036854775807"}, {"step", "-1"}, {"planned_steps", "9223372036854775807"}, {"seconds", "-1"}}) {
+    write_file_atomically(checkpoint(2), whole);
+    change_position(2, member, value);
     expect_refused("train --resume " + run_folder() + " --steps 4", 4, "000002.safetensors");
   }
 }
@@ -214,6 +215,19 @@ TEST_F(Resume, LogsAreExactAfterAKill) {
   }
 }
 
+TEST_F(Resume, HoldoutLogIsWholeAfterAnErrorInASnapshot) {
+  ASSERT_EQ(run("data pairs " + emoji + " -o pairs --make gray --size 16").code, 0);
+  const std::string arguments = "train pix2pix --data pairs --size 16 --ngf 4 --ndf 4 --batch 2 --holdout 10% --grid 1x1 --threads 1 --snap 2 ";
+  expect_ok(arguments + "--out whole --steps 6");
+  expect_ok(arguments + "--steps 2");
+  fs::rename(only_run() / "model.safetensors", folder_ / "aside");
+  fs::create_directory(only_run() / "model.safetensors");
+  expect_refused("train --steps 6 --resume " + run_folder(), 4, "step 4 is saved");
+  fs::remove(only_run() / "model.safetensors");
+  expect_ok("train --steps 6 --resume " + run_folder());
+  EXPECT_EQ(text_of(only_run() / "holdout.jsonl"), text_of(only_run("whole") / "holdout.jsonl"));
+}
+
 TEST_F(Resume, EverySignalThatEndsSavesFirst) {
   for (const int signal : {SIGHUP, SIGUSR1, SIGXCPU, SIGTERM, SIGINT}) {
     fs::remove_all(folder_ / "runs");
@@ -229,6 +243,20 @@ TEST_F(Resume, ASecondHangupWaits) {
   for (int i = 0; i < 20; ++i) kill(child, SIGHUP);
   EXPECT_EQ(ended(child), 128 + SIGHUP);
   EXPECT_EQ(run_json()["status"], "stopped");
+}
+
+// `timeout` sends SIGTERM to the process and to its group.
+TEST_F(Resume, TwoSignalsAtOnceAreOne) {
+  for (int i = 0; i < 5; ++i) {
+    fs::remove_all(folder_ / "runs");
+    const pid_t child = started(train + "--steps 1000000 --snap 1h");
+    kill(child, SIGTERM);
+    kill(child, SIGINT);
+    kill(child, SIGTERM);
+    const int code = ended(child);
+    EXPECT_TRUE(code == 128 + SIGTERM || code == 128 + SIGINT) << code;
+    EXPECT_EQ(run_json()["status"], "stopped");
+  }
 }
 
 // nohup's way, and that of a shell for what it starts with &.
@@ -313,6 +341,39 @@ TEST_F(Resume, GoesOnForALongerTime) {
   expect_ok("train --time 2s --resume " + run_folder());
   EXPECT_GT(run_json()["step"], step);
   EXPECT_TRUE(run_json()["other_bits"].empty());
+}
+
+// A plan that comes too early is made anew; it is not the end.
+TEST_F(Resume, TheEndIsThatOfTheTime) {
+  ASSERT_EQ(interrupted(train + "--time 1h --decay-from 0.5 --snap 1h", SIGTERM, 30), 128 + SIGTERM);
+  const int step = run_json()["step"];
+  change_position(step, "planned_steps", std::to_string(step + 5));
+  truncate_after_step(only_run() / "stats.jsonl", 0);
+  ASSERT_EQ(interrupted("train --resume " + run_folder(), SIGTERM, 60), 128 + SIGTERM);
+  EXPECT_EQ(run_json()["status"], "stopped");
+  const int now = run_json()["step"];
+  EXPECT_GE(now, step + 60);
+  EXPECT_GT(json::parse(read_safetensors(checkpoint(now)).metadata["pastiche"])["planned_steps"], now);
+}
+
+TEST_F(Resume, TakesTheSettingsOfTheCheckpointWhereConfigIsGone) {
+  expect_ok(train + "--steps 6 --out whole");
+  for (const bool empty : {false, true}) {
+    fs::remove_all(folder_ / "runs");
+    expect_ok(train + "--steps 4");
+    write("runs/" + only_run().filename().string() + "/config.toml", "no settings");
+    expect_refused("train --steps 6 --resume " + run_folder(), 3, "delete the file");
+    if (empty) fs::resize_file(only_run() / "config.toml", 0);
+    else fs::remove(only_run() / "config.toml");
+    expect_ok("train --steps 6 --resume " + run_folder());
+    EXPECT_EQ(model(), model("whole"));
+  }
+}
+
+TEST_F(Resume, NeedsARunFolder) {
+  expect_refused("train --resume '' --data " + emoji, 2, "--resume is empty");
+  fs::create_symlink("loop", folder_ / "loop");
+  expect_refused("train --resume loop", 4, "no run folder");
 }
 
 // An error that is none of a step's saves what there is.

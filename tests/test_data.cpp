@@ -207,7 +207,7 @@ TEST(Data, LeavesOutAndCountsWhatProgramsLeave) {
   const std::string before = open_dataset(folder.path())->fingerprint();
   std::map<std::string, std::int64_t> expected;
   for (const auto& [kind, names] : std::map<std::string, std::vector<std::string>>{
-           {"thumbnails", {"@eaDir/a.png/SYNOPHOTO_THUMB_S.jpg", "my_original/@EADIR/a.png/x.jpg", "SYNOPHOTO_a.jpg",
+           {"thumbnails", {"@eaDir/a.png/SYNOPHOTO_THUMB_S.jpg", "my_original/@EADIR/a.png/x.jpg", "SYNOPHOTO_THUMB_a.jpg",
                            ".@__thumb/a.png", ".thumbnails/large/a.png", "thumbs.DB"}},
            {"deleted files", {"#recycle/a.png", "@Recycle/a.png", "$Recycle.Bin/S-1/a.png", ".Trash-1000/files/a.png"}},
            {"backups", {"_gsdata_/a.png", ".stversions/a.png", "#snapshot/1/a.png", "a.png_original", "a.png~", "a.png.bak", "a.png.orig"}},

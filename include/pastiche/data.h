@@ -132,7 +132,7 @@ struct LoaderOptions {
   std::int64_t start_step = 0;
   int prefetch = 4;              // batches made ahead
   bool strict = false;           // a picture that can't be read is an error, not replaced
-  double patience_seconds = 10;  // that data is waited for which is gone as a whole; a fifth of it for a single file
+  double patience_seconds = 5;  // that data is waited for which is gone as a whole; two fifths of it for a single file
 };
 
 // Endless shuffled batches, made ahead by worker threads. Sample number step * batch + j decides everything: it counts

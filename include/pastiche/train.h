@@ -230,7 +230,7 @@ struct RunResult {
 };
 
 // A whole training in a new run folder. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGXCPU end it after the current step, with
-// everything saved; a second SIGINT or SIGTERM ends the process. An error saves first where the last step is complete, leaves
+// everything saved; a second SIGINT or SIGTERM, a second later or more, ends the process. An error saves first where the last step is complete, leaves
 // "failed" or "diverged" in run.json, and its message says how to go on.
 RunResult train(TrainConfig config, const RunEvents& events);
 

@@ -108,10 +108,11 @@ int run_train(const TrainArguments& arguments) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader of the progress that goes away is no reason to stop
   std::unique_ptr<Progress> progress;
   const TrainConfig config = resolved(arguments);
+  std::string log_format_name = config.log_format;
   const RunEvents events{
       .started =
           [&](const std::filesystem::path& folder, const std::string& title) {
-            progress = std::make_unique<Progress>(log_format(config.log_format), title);
+            progress = std::make_unique<Progress>(log_format(log_format_name), title);
             progress->note("run folder " + folder.string());
           },
       .stepped =
@@ -124,7 +125,12 @@ int run_train(const TrainArguments& arguments) {
   const RunResult result =
       arguments.resume.empty() ? train(config, events)
                                : resume_training(arguments.resume, events,
-                                                 {.change = [&](TrainConfig& c) { apply_to_resumed(arguments, c); }, .other_bits = arguments.other_bits});
+                                                 {.change =
+                                      [&](TrainConfig& c) {
+                                        apply_to_resumed(arguments, c);
+                                        log_format_name = c.log_format;
+                                      },
+                                  .other_bits = arguments.other_bits});
   progress->finish();
   const auto at = [&](const std::string& name) { return printable((result.folder / name).string()); };
   if (result.signal != 0) {
@@ -182,7 +188,8 @@ void add_train(CLI::App& app, Outcome& outcome) {
                     "resume even where the result will differ from that of a run that never stopped: on another processor, with another number of "
                     "threads or version of a library, or with other settings; run.json records it")->needs(resume);
   command->add_flag("--plan", arguments->plan, "say what this training would take in arithmetic, memory and time, and stop")->excludes(resume);
-  command->callback([arguments, &outcome] {
+  command->callback([arguments, resume, &outcome] {
+    if (resume->count() > 0 && arguments->resume.empty()) throw Error(ExitCode::usage, "--resume is empty: expected a run folder");
     for (const char* flag : {"--out", "--name"}) {
       if (!arguments->resume.empty() && arguments->given(flag)) {
         throw Error(ExitCode::usage, fmt::format("--resume goes on in the run's own folder; leave out {}", flag));

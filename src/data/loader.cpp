@@ -234,7 +234,7 @@ std::int64_t BatchLoader::read(std::int64_t wanted, std::int64_t sample, std::ve
 bool BatchLoader::read_one(std::int64_t index, std::int64_t sample, std::vector<Sampler>& samplers,
                            const std::vector<std::uint8_t*>& out, const std::stop_token& stop, SkippedFile& failure, bool& away) {
   const auto begin = Clock::now();
-  const std::chrono::duration<double> patience(options_.patience_seconds / 5);
+  const std::chrono::duration<double> patience(0.4 * options_.patience_seconds);
   std::size_t s = 0;
   for (milliseconds wait{50};; wait *= 2) {
     try {

@@ -35,7 +35,8 @@ struct Leaving {
 };
 constexpr Leaving leavings[] = {
     {Leaving::folder, "@eaDir", "thumbnails"},  // Synology
-    {Leaving::either, "SYNOPHOTO_*", "thumbnails"},
+    {Leaving::either, "SYNOPHOTO_THUMB*", "thumbnails"},
+    {Leaving::either, "SYNOPHOTO_FILM*", "thumbnails"},
     {Leaving::folder, ".@__thumb", "thumbnails"},  // QNAP
     {Leaving::folder, ".thumbnails", "thumbnails"},
     {Leaving::folder, ".sh_thumbnails", "thumbnails"},
@@ -43,9 +44,9 @@ constexpr Leaving leavings[] = {
     {Leaving::folder, "#recycle", "deleted files"},
     {Leaving::folder, "@Recycle", "deleted files"},
     {Leaving::folder, "$RECYCLE.BIN", "deleted files"},
-    {Leaving::folder, "RECYCLER", "deleted files"},
     {Leaving::folder, ".Trash*", "deleted files"},
     {Leaving::folder, "#snapshot", "backups"},
+    {Leaving::folder, "~snapshot", "backups"},  // NetApp
     {Leaving::folder, "@Recently-Snapshot", "backups"},
     {Leaving::folder, "_gsdata_", "backups"},  // GoodSync
     {Leaving::folder, ".stversions", "backups"},
@@ -57,6 +58,8 @@ constexpr Leaving leavings[] = {
     {Leaving::file, ".syncthing.*", "unfinished files"},
     {Leaving::either, "*.tmp", "unfinished files"},
     {Leaving::file, "*.part", "unfinished files"},
+    {Leaving::file, "*.partial", "unfinished files"},
+    {Leaving::file, "*.download", "unfinished files"},
     {Leaving::file, "*.crdownload", "unfinished files"},
     {Leaving::folder, "System Volume Information", "system files"},
     {Leaving::folder, "lost+found", "system files"},

@@ -41,11 +41,11 @@ class Damage : public Error {
 };
 
 Position position_of(const ordered_json& json) {
-  constexpr std::int64_t any = std::numeric_limits<std::int64_t>::min();
+  constexpr std::int64_t most_steps = 1'000'000'000'000;  // as of --steps
   constexpr std::numeric_limits<int> ints;
   try {
-    return {.step = whole_member(json, "step", any), .seconds = number_member(json, "seconds"),
-            .planned_steps = json.contains("planned_steps") ? whole_member(json, "planned_steps", any) : 0,
+    return {.step = whole_member(json, "step", 0, most_steps), .seconds = number_member(json, "seconds"),
+            .planned_steps = json.contains("planned_steps") ? whole_member(json, "planned_steps", 0, most_steps) : 0,
             .threads = static_cast<int>(whole_member(json, "threads", ints.min(), ints.max())), .backend = text_member(json, "backend"),
             .data_fingerprint = text_member(json, "data_fingerprint"), .config = json.value("config", ordered_json()),
             .other_bits = json.value("other_bits", ordered_json::array())};
@@ -78,7 +78,7 @@ Checkpoint parse_checkpoint(std::span<const std::byte> bytes, const fs::path& pa
   }
   const Position& p = checkpoint.position;
   const option::Range threads{1, most_threads};
-  if (p.step < 0 || p.planned_steps < 0 || !(p.seconds >= 0) || !p.other_bits.is_array()) throw Damage("its metadata holds what can't be");
+  if (!(p.seconds >= 0) || !p.other_bits.is_array()) throw Damage("its metadata holds what can't be");
   if (!threads.accepts(p.threads)) throw Damage(fmt::format("it says {} threads, expected {}", p.threads, threads.expected()));
   return checkpoint;
 }
@@ -95,8 +95,8 @@ std::vector<std::pair<std::int64_t, fs::path>> list_checkpoints(const fs::path& 
     const std::string stem = entry->path().stem().string();
     std::int64_t step = 0;
     const auto [stop, bad] = std::from_chars(stem.data(), stem.data() + stem.size(), step);
-    const bool is_step = bad == std::errc() && stop == stem.data() + stem.size() && step >= 0;
-    if (is_step && entry->path().extension() == ".safetensors") found.emplace_back(step, entry->path());
+    const bool is_ours = bad == std::errc() && stop == stem.data() + stem.size() && stem == step_name(step);
+    if (is_ours && entry->path().extension() == ".safetensors") found.emplace_back(step, entry->path());
   }
   if (error && error != std::errc::no_such_file_or_directory) {
     throw Error(ExitCode::bad_file, fmt::format("can't list {}: {}; change its permissions", quote(folder.string()), error.message()));
@@ -132,7 +132,7 @@ Checkpoint read_newest_checkpoint(const fs::path& run_folder) {
       bytes = read_safetensors_bytes(path);
     } catch (const Error& e) {
       if (::access(path.c_str(), R_OK) != 0) throw;  // nothing says that it is damaged
-      passed_over.push_back({step, path, e.what()});
+      passed_over.push_back({step, path, e.what(), false});
       continue;
     }
     try {
@@ -140,7 +140,7 @@ Checkpoint read_newest_checkpoint(const fs::path& run_folder) {
       found.passed_over = std::move(passed_over);
       return found;
     } catch (const Damage& e) {
-      passed_over.push_back({step, path, e.what()});
+      passed_over.push_back({step, path, e.what(), true});
     }
   }
   const std::string anew = "start anew with `pastiche train --config " + shell_word((run_folder / "config.toml").string()) + "`";

@@ -36,6 +36,7 @@ struct Checkpoint {
     std::int64_t step;
     std::filesystem::path path;
     std::string why;
+    bool for_certain;  // else it could not be read
   };
   std::vector<Damaged> passed_over;  // newer ones, the newest first
 };

@@ -82,6 +82,7 @@ class Run {
   RunResult train() {
     const CatchSignals signals;
     if (!lock_) {
+      config_to_toml(config_);  // throws where it holds what no file could
       folder_ = create_run_folder(config_.out, config_.name.empty() ? config_.model + "-" + task_->data_name() : config_.name);
       lock_ = std::make_unique<RunLock>(folder_);
     }
@@ -118,8 +119,8 @@ class Run {
       changes_.push_back(fmt::format("--threads is {} and was {}", config_.threads, position_.threads));
     }
     if (!changes_.empty() && !other_bits) {
-      throw Error(ExitCode::usage, fmt::format("this run was trained with other settings: {}; put them back in {}, or go on with --other-bits, "
-                                               "which says that the result may differ", fmt::join(changes_, ", "),
+      throw Error(ExitCode::usage, fmt::format("this run was trained with other settings: {}; leave out these flags, or put {} back as it was, or "
+                                               "go on with --other-bits, which says that the result may differ", fmt::join(changes_, ", "),
                                                quote((folder_ / "config.toml").string())));
     }
     if (other_bits) position_.threads = threads_of(config_);
@@ -186,14 +187,14 @@ class Run {
 
   // A resume goes on from the newest checkpoint that is whole. Of a finished run there is nothing to go on with.
   void refuse_damaged_end() {
-    for (const auto& [step, path, why] : checkpoint_->passed_over) {
+    for (const auto& [step, path, why, for_certain] : checkpoint_->passed_over) {
       if (limit_steps_ > 0 && step >= limit_steps_) {
         throw Error(ExitCode::bad_file, fmt::format("this run is finished, and its checkpoint {} is damaged: {}; to train again from step {}, delete it "
                                                     "and resume", quote(path.string()), why, position_.step));
       }
       notes_.push_back(fmt::format("checkpoint {} is damaged: {}; going on from step {}", quote(path.string()), why, position_.step));
       std::error_code ignored;  // else it is passed over once more
-      fs::rename(path, path.string() + ".damaged", ignored);
+      if (for_certain) fs::rename(path, path.string() + ".damaged", ignored);
     }
   }
 
@@ -243,13 +244,21 @@ class Run {
       tell_news();
       ++steps_here_;
       if (steps_here_ == steps_untimed) plan_from(position_.step);
-      const bool first_plan = decays_by_time() && position_.planned_steps == 0 && steps_here_ == steps_untimed + steps_timed;
-      if (first_plan || is_snap_due()) snapshot("running");
+      if (is_plan_due() || is_snap_due()) snapshot("running");
     }
     if (unreadable) std::rethrow_exception(unreadable);
   }
 
+  // Early and then ever more rarely, as the first steps tell little; and where the end that was planned comes too early.
+  bool is_plan_due() {
+    if (!decays_by_time() || steps_here_ < next_plan_) return false;
+    while (next_plan_ <= steps_here_) next_plan_ *= 2;
+    return true;
+  }
+
   bool is_snap_due() const {
+    const bool plan_is_over = decays_by_time() && steps_here_ >= steps_untimed + steps_timed && position_.step >= position_.planned_steps;
+    if (plan_is_over && !done()) return true;
     return snap_.steps > 0 ? position_.step % snap_.steps == 0 : clock_.seconds() - last_snap_seconds_ >= snap_.seconds;
   }
 
@@ -265,8 +274,15 @@ class Run {
     if (error.code() == ExitCode::out_of_memory) {
       attempt([&] { what += batch_that_fits(*task_, config_, backend_->available_bytes() + backend_->pool_stats().held_bytes); });
     }
-    if (whole_ && position_.step > std::max<std::int64_t>(0, last_checkpoint_step_)) attempt([&] { save_checkpoint(); });
-    if (last_checkpoint_step_ > 0) {
+    if (whole_ && position_.step > std::max<std::int64_t>(0, last_checkpoint_step_)) {
+      if (in_snapshot_) attempt([&] { measure(); });  // a resume does not come back to it
+      attempt([&] {
+        if (stats_) sync_stats();
+        save_checkpoint();
+      });
+    }
+    std::error_code ignored;
+    if (last_checkpoint_step_ > 0 && fs::exists(folder_ / "ckpt" / (step_name(last_checkpoint_step_) + ".safetensors"), ignored)) {
       const std::string resume = "pastiche train --resume " + shell_word(folder_.string());
       what += error.code() == ExitCode::diverged
                   ? fmt::format(": `{} --lr-g {:g} --lr-d {:g} --other-bits`", resume, config_.lr_g / 2, config_.lr_d / 2)
@@ -328,13 +344,15 @@ class Run {
   }
 
   double fraction() const {
-    const std::int64_t total = total_steps();
-    const double by_steps = total > 0 ? static_cast<double>(position_.step) / static_cast<double>(total) : 0;
+    const double by_steps = limit_steps_ > 0 ? static_cast<double>(position_.step) / static_cast<double>(limit_steps_) : 0;
     const double by_time = limit_seconds_ > 0 ? clock_.seconds() / limit_seconds_ : 0;
     return std::max(by_steps, by_time);
   }
 
-  bool done() const { return fraction() >= 1; }
+  bool done() const {
+    const bool as_planned = decays_by_time() && position_.planned_steps > 0 && position_.step >= position_.planned_steps;
+    return fraction() >= (as_planned ? 0.9 : 1);
+  }
 
   double kimg() const { return static_cast<double>(position_.step) * config_.batch / 1000; }
 
@@ -366,17 +384,27 @@ class Run {
   void snapshot(const char* status) {
     if (position_.step != last_checkpoint_step_) {
       plan_end();
+      in_snapshot_ = true;
       write_file_atomically(folder_ / "samples" / (step_name(position_.step) + ".png"), encode_png(task_->samples(*trainer_)));
       task_->write_models(*trainer_, folder_);
       measure();
-      if (!stats_->sync()) note_once("stats.jsonl can't be synced to the disk; a power failure may cost its last lines");
+      sync_stats();
       save_checkpoint();
+      in_snapshot_ = false;
       delete_old_checkpoints();
     }
     clock_.count();
     last_snap_seconds_ = clock_.seconds();
     write_run_json(status, "");
-    report_->write();
+    try {
+      report_->write();
+    } catch (const Error& e) {
+      note_once(fmt::format("{}; training goes on without a new report", e.what()));
+    }
+  }
+
+  void sync_stats() {
+    if (!stats_->sync()) note_once("stats.jsonl can't be synced to the disk; a power failure may cost its last lines");
   }
 
   void delete_old_checkpoints() {
@@ -389,7 +417,9 @@ class Run {
   }
 
   void measure() {
+    if (position_.step == measured_step_) return;
     const std::string line = task_->measure(*trainer_);
+    measured_step_ = position_.step;
     if (line.empty()) return;
     JsonLines log(folder_ / "holdout.jsonl");
     if (!log.append(line) || !log.sync()) note_once("holdout.jsonl can't be written; training goes on without it");
@@ -440,6 +470,8 @@ class Run {
   std::int64_t limit_steps_ = 0;
   double limit_seconds_ = 0;
   std::int64_t last_checkpoint_step_ = -1;
+  std::int64_t measured_step_ = -1;
+  bool in_snapshot_ = false;
   bool whole_ = true;  // between two steps; within one the networks are of two minds
   std::time_t started_at_ = 0;
   TrainingClock clock_;
@@ -447,6 +479,7 @@ class Run {
   double smooth_ms_ = 0;
   static constexpr int steps_untimed = 5, steps_timed = 20;  // the first ones make what later ones find made
   std::int64_t steps_here_ = 0;  // since this process began or resumed
+  std::int64_t next_plan_ = steps_untimed + steps_timed;
   std::int64_t plan_from_step_ = 0;
   double plan_from_seconds_ = 0;
   std::set<std::string> noted_;
@@ -459,10 +492,36 @@ RunResult train(TrainConfig config, const RunEvents& events) {
   return Run(std::move(config), events, {}, false).train();
 }
 
-RunResult resume_training(const fs::path& folder, const RunEvents& events, const ResumeOptions& options) {
-  if (!fs::is_directory(folder)) throw Error(ExitCode::bad_file, fmt::format("no run folder {}", quote(folder.string())));
+namespace {
+
+// What config.toml says; where it is gone or empty, what the newest checkpoint does.
+TrainConfig config_of_run(const fs::path& folder) {
+  const fs::path path = folder / "config.toml";
   TrainConfig config;
-  load_config(folder / "config.toml", config);
+  std::error_code error;
+  if (fs::file_size(path, error) > 0 && !error) {
+    try {
+      load_config(path, config);
+    } catch (const Error& e) {
+      if (e.code() != ExitCode::bad_data) throw;
+      throw Error(e.code(), fmt::format("{}; or delete the file, and the settings are taken from the checkpoint", e.what()));
+    }
+    return config;
+  }
+  std::string toml;
+  const ordered_json settings = read_newest_checkpoint(folder).position.config;
+  for (const auto& [name, value] : settings.items()) toml += fmt::format("{} = {}\n", name, value.dump());
+  if (toml.empty()) throw Error(ExitCode::bad_file, fmt::format("{} is gone, and the checkpoint is too old to have the settings", quote(path.string())));
+  parse_config(toml, "the checkpoint's settings", config);
+  return config;
+}
+
+}  // namespace
+
+RunResult resume_training(const fs::path& folder, const RunEvents& events, const ResumeOptions& options) {
+  std::error_code error;
+  if (!fs::is_directory(folder, error)) throw Error(ExitCode::bad_file, fmt::format("no run folder {}", quote(folder.string())));
+  TrainConfig config = config_of_run(folder);
   if (options.change) options.change(config);
   validate(config);
   return Run(std::move(config), events, folder, options.other_bits).train();

@@ -8,7 +8,7 @@ namespace pastiche {
 
 // While it lives, a signal that would end the process is kept instead, so that the training saves everything first: SIGINT, SIGTERM,
 // SIGHUP (the terminal is gone), SIGUSR1 and SIGXCPU (what batch systems send before the time is over). A second SIGINT or SIGTERM
-// ends the process at once. What was ignored at the start stays ignored: `nohup` relies on that.
+// after more than a second ends the process at once. What was ignored at the start stays ignored: `nohup` relies on that.
 class CatchSignals {
  public:
   CatchSignals();
