@@ -184,9 +184,9 @@ TEST_F(Report, DrawsConstantAndHugeCurves) {
   EXPECT_EQ(count(written(), "<svg "), 1);
   put("stats.jsonl", "{\"step\":1,\"loss_g\":-1e308}\n{\"step\":1000000000,\"loss_g\":1e308}\n");
   EXPECT_EQ(count(written(), "<svg "), 1);
-  // Axes whose ticks are nearer than neighbouring numbers, and ticks of 0.
+  // Steps that no training has, whose axis would have ticks nearer than neighbouring numbers; and ticks of 0.
   put("stats.jsonl", "{\"step\":1000000000000000000,\"loss_g\":1}\n{\"step\":1000000000000000128,\"loss_g\":2}\n");
-  EXPECT_EQ(count(written(), "<svg "), 1);
+  EXPECT_EQ(count(written(), "<svg "), 0);
   put("stats.jsonl", "{\"step\":1,\"loss_g\":1e-322}\n{\"step\":2,\"loss_g\":1e-322}\n");
   EXPECT_EQ(count(written(), "<svg "), 1);
 }
