@@ -159,6 +159,87 @@ TEST_F(CliFiles, OutputThatFailsIsAnError) {
   }
 }
 
+TEST_F(CliFiles, ClosedOutputLosesNoResultSilently) {
+  EXPECT_EQ(shell("exec 7>&2; " + grid + "- 2>&7 >&-"), 4);
+  EXPECT_NE(err().find("can't write to standard output"), std::string::npos) << err();
+  EXPECT_EQ(shell(PASTICHE_PROGRAM " train --data " + emoji + small + "--steps 1 >&-"), 0) << err();
+}
+
+TEST_F(CliFiles, FailedMessagesStopNothing) {
+  write_translator({.name = "resnet", .height = 16, .width = 16, .channels = 3, .ngf = 2, .blocks = 1});
+  fs::create_directory(folder_ / "mix");
+  write("mix/a.png", "no picture");
+  for (const char* name : {"mix/b.png", "mix/c.png"}) write_file_atomically(folder_ / name, encode_png({16, 16, 3, std::vector<std::uint8_t>(768)}));
+  EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors mix -o made --threads 1 2>/dev/full"), 3);
+  EXPECT_TRUE(fs::exists(folder_ / "made/b.png") && fs::exists(folder_ / "made/c.png"));
+  EXPECT_EQ(shell(PASTICHE_PROGRAM " eval mix --data mix --count 2 --threads 1 2>/dev/full"), 0);
+  EXPECT_EQ(shell(PASTICHE_PROGRAM " generate --bogus 2>/dev/full"), 2);
+}
+
+TEST_F(CliFiles, StandardOutputByItsOtherNames) {
+  write_translator({.name = "resnet", .height = 16, .width = 16, .channels = 3, .ngf = 2, .blocks = 1});
+  write_file_atomically(folder_ / "p.png", encode_png({16, 16, 3, std::vector<std::uint8_t>(768)}));
+  const std::string stylize = PASTICHE_PROGRAM " stylize t.safetensors p.png --threads 1 -o ", generate = PASTICHE_PROGRAM " generate m.safetensors --threads 1 ";
+  for (const std::string& command : {stylize + "/dev/stdout", stylize + "/dev/fd/1", generate + "--seeds 0 -o /dev/stdout", generate + "--interpolate 2 --seeds 0-1 -o /dev/stdout"}) {
+    EXPECT_EQ(shell(command + " >got"), 0) << command << err();
+    EXPECT_TRUE(is_png(text_of(folder_ / "got"))) << command;
+    EXPECT_EQ(shell("{ " + command + " || echo failed; } | cat >got"), 0);
+    EXPECT_TRUE(is_png(text_of(folder_ / "got"))) << command << err();
+  }
+  EXPECT_EQ(shell(generate + "--seeds 0 -o /dev/null"), 0) << err();
+  ASSERT_EQ(mkfifo((folder_ / "fifo").c_str(), 0600), 0);
+  EXPECT_EQ(shell("cat fifo >got & timeout 60 " + generate + "--seeds 0 -o fifo; code=$?; wait; exit $code"), 0) << err();
+  EXPECT_TRUE(is_png(text_of(folder_ / "got")));
+  expect_error("generate m.safetensors --seeds 0-1 -o fifo", 2, "2 pictures don't fit into one stream");
+}
+
+TEST_F(CliFiles, NamesThatCannotBeLookedAtAreBadFiles) {
+  const std::string name = std::string(300, 'x');
+  write_translator({.name = "resnet", .height = 16, .width = 16, .channels = 3, .ngf = 2, .blocks = 1});
+  write_file_atomically(folder_ / "p.png", encode_png({16, 16, 3, std::vector<std::uint8_t>(768)}));
+  for (const std::string& arguments : {"inspect " + name, "stylize t.safetensors " + name + " -o o.png", "stylize t.safetensors p.png -o " + name + "/", "stylize t.safetensors p.png -o " + name + ".png",
+                                       "stylize t.safetensors " + name + ".mp4 -o o.mp4", "generate m.safetensors --grid 1x1 -o " + name}) {
+    expect_error(arguments, 4, "File name too long");
+  }
+}
+
+TEST_F(CliFiles, MinusIsNoFolder) {
+  write_translator({.name = "resnet", .height = 16, .width = 16, .channels = 3, .ngf = 2, .blocks = 1});
+  write_file_atomically(folder_ / "p.png", encode_png({16, 16, 3, std::vector<std::uint8_t>(768)}));
+  fs::create_directory(folder_ / "-");
+  EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors - -o o.png --threads 1 <p.png"), 0) << err();
+  EXPECT_TRUE(is_png(text_of(folder_ / "o.png")));
+  fs::remove(folder_ / "-");
+  expect_error("data pairs " + emoji + " -o - --make gray", 2, "--out -: expected a folder");
+  EXPECT_FALSE(fs::exists(folder_ / "-"));
+}
+
+TEST_F(CliFiles, FilesAboveTheLimitAreAnError) {
+  EXPECT_EQ(shell("ulimit -f 1; " PASTICHE_PROGRAM " generate m.safetensors --grid 8x8 --threads 1 -o big.png 2>/dev/full"), 4);
+  EXPECT_EQ(shell("mkfifo e; cat e >&2 & ulimit -f 1; " PASTICHE_PROGRAM " generate m.safetensors --grid 8x8 --threads 1 -o big.png 2>e; code=$?; wait; exit $code"), 4);
+  EXPECT_NE(err().find("ulimit -f"), std::string::npos) << err();
+  expect_no_temporary_files();
+}
+
+TEST_F(CliFiles, StylizeTellsWhatIsLeftOut) {
+  write_translator({.name = "resnet", .height = 16, .width = 16, .channels = 3, .ngf = 2, .blocks = 1});
+  fs::create_directories(folder_ / "in/.thumbnails");
+  for (const char* name : {"in/p.png", "in/.thumbnails/p.png"}) write_file_atomically(folder_ / name, encode_png({16, 16, 3, std::vector<std::uint8_t>(768)}));
+  EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors in -o o --threads 1"), 0);
+  EXPECT_NE(err().find("left out of 'in': "), std::string::npos) << err();
+}
+
+TEST_F(CliFiles, ForbiddenModelsAreToldAsSuch) {
+  if (geteuid() == 0 && std::system("command -v setpriv >/dev/null") != 0) GTEST_SKIP() << "needs setpriv";
+  fs::permissions(folder_, fs::perms(0755));
+  fs::permissions(folder_ / "m.safetensors", fs::perms::none);
+  const std::string nobody = geteuid() == 0 ? "setpriv --reuid 65534 --clear-groups " : "";
+  const int code = shell(nobody + PASTICHE_PROGRAM " inspect m.safetensors");
+  if (code == 127 || code == 126) GTEST_SKIP() << "the program can't be run by another";
+  EXPECT_EQ(code, 4);
+  EXPECT_NE(err().find("Permission denied"), std::string::npos) << err();
+}
+
 TEST_F(CliFiles, WeakFileSystemsWorkWithANote) {
   const std::string preload = "LD_PRELOAD=" PASTICHE_WEAK_FILE_SYSTEM " ";
   for (const std::string lacks : {"NO_FOLDER_SYNC=1 ", "NO_UNNAMED=1 ", "NO_HARD_LINKS=1 ", "NO_LOCKS=1 ", "NO_FOLDER_SYNC=1 NO_UNNAMED=1 NO_LOCKS=1 "}) {
@@ -455,6 +536,8 @@ TEST(FrameRate, IsReadFromWhatFfprobeSays) {
 const std::string hostile = "\x1b]0;pwn\x07\x1b[2J\x7f\xc2\x9b"  // orders to a terminal, the last in one character
                             "31m\xe2\x80\xae\xff\xed\xa0\x80";   // written from right to left; no UTF-8
 
+std::string single_quoted(const std::string& text) { return "'" + text + "'"; }  // for any shell, and none has such a quote
+
 TEST_F(CliFiles, NothingOfFilesReachesTheTerminalRaw) {
   write_model("m2.safetensors", hostile.substr(0, 12));
   write_file_atomically(folder_ / "p.png", encode_png({1, 1, 1, {0}}, {{"Comment", "\x1b[2J" + hostile.substr(0, 9)}, {"Wide", "\xc2\x9b\xe2\x80\xae"}}));
@@ -471,7 +554,7 @@ TEST_F(CliFiles, NothingOfFilesReachesTheTerminalRaw) {
   for (const char* command : {"", "generate ", "train --data ", "train --bacth ", "train --", "train --grid ", "train --config ", "train --batch ", "train ",
                               "stylize m.safetensors -o x.png ", "generate m.safetensors --grid 1x1 --threads 1 -o ", "generate m.safetensors --seeds ",
                               "generate m.safetensors --threads ", "eval m.safetensors --data "}) {
-    commands.push_back(command + shell_word(hostile));
+    commands.push_back(command + single_quoted(hostile));
   }
   for (const std::string& command : commands) {
     const Finished f = run(command);
@@ -483,7 +566,7 @@ TEST_F(CliFiles, NothingOfFilesReachesTheTerminalRaw) {
   }
   // A training in a folder of such a name.
   const std::string place = "o" + hostile.substr(0, 12);
-  const Finished f = run("train --steps 1 --out " + shell_word(place) + " --data " + emoji + small);
+  const Finished f = run("train --steps 1 --out " + single_quoted(place) + " --data " + emoji + small);
   EXPECT_EQ(f.code, 0) << f.err;
   expect_plain(f.out);
   expect_plain(f.err);
@@ -541,6 +624,13 @@ TEST_F(CliFiles, FromMakesOnePictureOfAModelThatIsGiven) {
   EXPECT_EQ(text[3].second, "1");
   EXPECT_EQ(text[4].second, "pastiche generate mine --from a.png -o again.png --threads 1");
   fs::rename(folder_ / "mine", folder_ / "runs");
+  // A run's name leads nowhere else.
+  fs::create_directory(folder_ / "inner");
+  fs::copy(folder_ / "m.safetensors", folder_ / "model.safetensors");
+  write_picture("b.png", {{"Model", "x/../model.safetensors"}, {"Model SHA-256", hash}, {"Seeds", "1"}});
+  const Finished up = run("generate inner --from b.png -o again.png --threads 1");
+  EXPECT_EQ(up.code, 4);
+  EXPECT_NE(up.err.find("is not at 'inner'"), std::string::npos) << up.err;
   EXPECT_EQ(run("generate --from a.png -o again.png --threads 1").code, 0);
   fs::remove_all(folder_ / "runs");
 }
@@ -573,7 +663,15 @@ TEST_F(CliFiles, PlaylistsAreNoVideos) {
   EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors film.mp4 -o link.mp4 --threads 1"), 0) << err();
   EXPECT_TRUE(fs::is_symlink(folder_ / "link.mp4"));
   EXPECT_TRUE(fs::is_regular_file(folder_ / "real.mp4"));
+  // What ffmpeg says of a film is told, and not as it is.
+  write("\x1b[2J.mp4", "no film");
+  EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors *2J.mp4 -o o.mp4 --threads 1"), 4);
+  expect_plain(err());
+  EXPECT_EQ(std::ranges::count(err(), '\n'), 1) << err();
+  EXPECT_NE(err().find("that ffmpeg can read: "), std::string::npos) << err();
   ASSERT_EQ(mkfifo((folder_ / "fifo.mp4").c_str(), 0600), 0);
+  EXPECT_EQ(shell("timeout 20 " PASTICHE_PROGRAM " stylize t.safetensors fifo.mp4 -o o.mp4 --threads 1"), 4);
+  EXPECT_NE(err().find("not a regular file"), std::string::npos) << err();
   EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors film.mp4 -o fifo.mp4 --threads 1"), 2) << err();
   EXPECT_TRUE(fs::is_fifo(folder_ / "fifo.mp4"));
   expect_no_temporary_files();

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -342,6 +343,16 @@ TEST_F(Files, LogsAreRegularFilesOfTheirOwn) {
   EXPECT_NE(message_of([&] { truncate_after_step(folder / "fifo", 1); }), "");
 }
 
+// `cp -al RUN BACKUP` gives each file a second name.
+TEST_F(Files, LogsLeaveTheirBackupsAlone) {
+  put(folder / "log", "{\"step\":1}\n");
+  fs::create_hard_link(folder / "log", folder / "backup");
+  JsonLines log(folder / "log");
+  ASSERT_TRUE(log.append("{\"step\":2}"));
+  EXPECT_EQ(text_of(folder / "backup"), "{\"step\":1}\n");
+  EXPECT_EQ(text_of(folder / "log"), "{\"step\":1}\n{\"step\":2}\n");
+}
+
 TEST_F(Files, RunNumbersDoNotOverflow) {
   fs::create_directory(folder / "9223372036854775807-x");
   fs::create_directory(folder / "20240131120000-holiday");
@@ -411,6 +422,22 @@ TEST(Printable, HidesNoOrders) {
             "\\xc0\\xaf\\xe0\\x80\\xaf\\xed\\xa0\\x80\\xf4\\x90\\x80\\x80\\xf8");
   EXPECT_EQ(printable("\xe2\x82"), "\\xe2\\x82");
   EXPECT_EQ(printable(std::string_view("\0", 1)), "\\x00");
+}
+
+TEST(ShellWord, CanBePasted) {
+  EXPECT_EQ(shell_word("a/b-c.png"), "a/b-c.png");
+  EXPECT_EQ(shell_word("it's"), "'it'\\''s'");
+  EXPECT_EQ(shell_word("-o x"), "'./-o x'");
+  EXPECT_EQ(shell_argument("--out"), "--out");
+  EXPECT_EQ(shell_word("a\n\x1b'\\\xff"), "$'a\\n\\x1b\\'\\\\\\xff'");
+  if (std::system("command -v bash >/dev/null") != 0) GTEST_SKIP() << "needs bash";
+  const std::string odd = "\x1b[2J\n'\\n \xff\xc2\x9b" "31\xe2\x80\xae$x`";
+  const fs::path script = fs::temp_directory_path() / ("pastiche-word-" + std::to_string(getpid()));
+  std::ofstream(script) << "printf %s " << shell_word(odd) << " >" << script.native() << ".out\n";
+  EXPECT_EQ(std::system(("bash " + script.native()).c_str()), 0);
+  EXPECT_EQ(text_of(script.native() + ".out"), odd);
+  fs::remove(script);
+  fs::remove(script.native() + ".out");
 }
 
 std::string sha256_of(std::string_view text) { return sha256_hex(std::as_bytes(std::span(text))); }

@@ -106,7 +106,9 @@ std::string printable(std::string_view text);
 // printable() between single quotes, and a long text cut.
 std::string quote(std::string_view text);
 
-// `word` as a POSIX shell reads it: quoted where it needs it. For every command that a message tells to type.
+// `word` as a shell reads it: quoted where it needs it, and as $'...' with escapes where it is not printable().
+std::string shell_argument(const std::string& word);
+// The same for a path in a command that a message tells to type: "./" before a '-', so that it is no option.
 std::string shell_word(const std::string& word);
 
 }  // namespace pastiche

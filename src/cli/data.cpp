@@ -40,6 +40,7 @@ struct PairsArguments {
 };
 
 void run_pairs(const PairsArguments& a) {
+  if (a.out == "-") throw Error(ExitCode::usage, "--out -: expected a folder, for pairs are many files");
   const ImageSize size = parse_size(a.size);
   const MadePairs made = make_pairs(a.path, a.out, kinds.at(a.make), size.height, size.width);
   if (a.json) {

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "io/json.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/data.h"
@@ -50,9 +51,9 @@ Drawn draw(const Dataset& data, std::int64_t count, std::uint64_t seed) {
 
 void tell_left_out(const std::string& path, const Dataset& data, std::size_t unusable) {
   if (unusable > 0) {
-    fmt::print(stderr, "{} files in {} can't be used and are left out; `pastiche data check {}` lists them\n", unusable, quote(path), printable(shell_word(path)));
+    tell(fmt::format("{} files in {} can't be used and are left out; `pastiche data check {}` lists them", unusable, quote(path), shell_word(path)));
   }
-  if (!data.left_out().empty()) fmt::print(stderr, "left out of {}: {}\n", quote(path), left_out_text(data.left_out()));
+  if (!data.left_out().empty()) tell(fmt::format("left out of {}: {}", quote(path), left_out_text(data.left_out())));
 }
 
 int run_eval(const EvalArguments& a) {

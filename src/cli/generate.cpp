@@ -101,6 +101,7 @@ Recipe read_recipe(const std::string& picture) {
     refuse("does not say which model and seed made it; only pictures of `pastiche generate` do");
   }
   Recipe recipe{.hash = *hash, .run = model == nullptr ? "" : fs::path(*model).parent_path().filename().string(), .seeds = {}, .grid = {}};
+  if (recipe.run == "." || recipe.run == "..") recipe.run.clear();
   try {
     if (grid != nullptr) recipe.grid = parse_grid(*grid);
     recipe.seeds = parse_seeds(*seeds);
@@ -156,14 +157,15 @@ int run_generate(const GenerateArguments& a) {
     write_result(out, out.extension() == ".gif" ? encode_gif(frames, 1000 / a.fps) : encode_apng(frames, 1000 / a.fps));
   } else if (!a.seeds.empty() && a.grid.empty()) {
     const std::vector<std::uint64_t> seeds = parse_seeds(a.seeds);
-    if (a.out == "-" && seeds.size() > 1) {
-      throw Error(ExitCode::usage, fmt::format("{} pictures don't fit into one stream; give a folder instead of --out -, or a --grid", seeds.size()));
-    }
     const fs::path folder = a.out.empty() ? "pictures" : a.out;
-    if (folder != "-") make_folder(folder);
+    const bool one_stream = is_stream(folder);
+    if (one_stream && seeds.size() > 1) {
+      throw Error(ExitCode::usage, fmt::format("{} pictures don't fit into one stream; give a folder instead of --out {}, or a --grid", seeds.size(), printable(a.out)));
+    }
+    if (!one_stream) make_folder(folder);
     const std::vector<Image> pictures = maker.pictures(seeds);
     for (std::size_t i = 0; i < seeds.size(); ++i) {
-      write_result(folder == "-" ? folder : folder / fmt::format("seed{:06}.png", seeds[i]),
+      write_result(one_stream ? folder : folder / fmt::format("seed{:06}.png", seeds[i]),
                    encode_png(pictures[i], picture_text(a, a.model, hash, std::span(seeds).subspan(i, 1))));
     }
   } else {

@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <new>
 #include <string_view>
 #include <system_error>
@@ -51,21 +53,21 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error) {
   }
   std::string command = at.get_name();
   for (const CLI::App* parent = at.get_parent(); parent != nullptr; parent = parent->get_parent()) command = parent->get_name() + " " + command;
-  fmt::print(stderr, "pastiche: {}; see `{} --help`\n", printable(message), command);
+  tell(fmt::format("pastiche: {}; see `{} --help`", printable(message), command));
   return static_cast<int>(ExitCode::usage);
 }
 
-// What is opened must never be descriptor 0, 1 or 2 by chance: messages would go into it.
-void open_standard_descriptors() {
-  int fd = 0;
-  do fd = ::open("/dev/null", O_RDWR);
-  while (fd >= 0 && fd <= 2);
-  if (fd > 2) ::close(fd);
+// What is opened must never be descriptor 0, 1 or 2 by chance: messages would go into it. A result must not get lost in a standard output
+// that was closed, so what stands in for that takes no writing, but for a training, whose results are files.
+void open_standard_descriptors(bool trains) {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(fd, F_GETFD) < 0) ::open("/dev/null", fd == STDOUT_FILENO && !trains ? O_RDONLY : O_RDWR);  // takes the lowest that is free
+  }
 }
 
 int run(int argc, char** argv) {
-  open_standard_descriptors();
-  for (int i = 0; i < argc; ++i) typed_command += (i == 0 ? "pastiche" : " " + shell_word(argv[i]));
+  open_standard_descriptors(argc > 1 && std::string_view(argv[1]) == "train");
+  for (int i = 0; i < argc; ++i) typed_command += (i == 0 ? "pastiche" : " " + shell_argument(argv[i]));
   CLI::App app{"pastiche: a GAN engine. Learns from a folder of pictures and makes new ones in their style.\n" +
                examples({"pastiche train --data my-pictures --size 64 --time 30m", "pastiche generate runs/00000-dcgan-my-pictures/model.safetensors --grid 8x8 -o grid.png"})};
   app.set_version_flag("--version", std::string("pastiche ") + PASTICHE_VERSION);
@@ -159,6 +161,8 @@ int guarded(int argc, char** argv) {
     return fail(error.code(), error.what());
   } catch (const std::bad_alloc&) {
     return fail(ExitCode::out_of_memory, "out of memory; try a smaller --batch, --size or picture");
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(ExitCode::bad_file, error.what());
   } catch (const std::system_error& error) {
     const bool no_thread = error.code() == std::errc::resource_unavailable_try_again;
     return no_thread ? fail(ExitCode::out_of_memory, "a thread could not be started: give the process more memory, processes or threads "
@@ -181,7 +185,8 @@ int main(int argc, char** argv) {
   if (pastiche::cli::computes(argc, argv)) pastiche::cli::spin_less(argv);
   if (pastiche::address_space_is_limited()) mallopt(M_ARENA_MAX, 1);  // each thread's own would reserve 64 MiB
   pastiche::cli::clean_up_on_signals();
+  std::signal(SIGXFSZ, SIG_IGN);  // then a file above `ulimit -f` is an error
   const int code = guarded(argc, argv);
-  for (const std::string& note : pastiche::take_file_system_notes()) fmt::print(stderr, "note: {}\n", note);
+  for (const std::string& note : pastiche::take_file_system_notes()) pastiche::cli::tell("note: " + note);
   return flushed(code);
 }

@@ -48,11 +48,18 @@ void write_result(const fs::path& path, std::span<const std::byte> bytes) {
   fmt::print("{}\n", printable(path.string()));
 }
 
-bool is_stream(const fs::path& path) { return path == "-" || fs::is_other(path); }
+void tell(const std::string& line) { std::fputs((line + "\n").c_str(), stderr); }
+
+bool is_stream(const fs::path& path) {
+  std::error_code ignored;
+  return is_standard_output(path) || fs::is_other(path, ignored);
+}
 
 PictureText origin_text(const std::string& model, const std::string& hash, bool anonymous, const PictureText& more) {
   PictureText text{{"Software", std::string("pastiche ") + PASTICHE_VERSION}};
-  if (!anonymous) text.emplace_back("Model", fs::absolute(model).lexically_normal().string());
+  std::error_code error;
+  const fs::path whole = fs::absolute(model, error);
+  if (!anonymous) text.emplace_back("Model", error ? model : whole.lexically_normal().string());
   text.emplace_back("Model SHA-256", hash);
   text.insert(text.end(), more.begin(), more.end());
   if (!anonymous) text.emplace_back("Command", command_line());

@@ -13,7 +13,10 @@ void make_folder(const std::filesystem::path& folder);  // Error(bad_file) where
 // To where the user named, and prints that; "-" and what else is standard output gets the bytes alone.
 void write_result(const std::filesystem::path& path, std::span<const std::byte> bytes);
 
-// "-", a FIFO or a device: its name says nothing of a format, so PNG goes there.
+// A line on standard error. Where that can't be written, the command goes on.
+void tell(const std::string& line);
+
+// "-", standard output by another name, a FIFO or a device: its name says nothing of a format, so PNG goes there.
 bool is_stream(const std::filesystem::path& path);
 
 // What a picture says of its making: Software, Model, Model SHA-256, `more`, Command; `anonymous` leaves out the model's path and the command.

@@ -46,14 +46,30 @@ std::vector<std::string> matches(const std::string& pattern) {
   return paths;
 }
 
+// "-" is standard input, though a folder should bear that name.
+bool is_folder(const fs::path& path) {
+  std::error_code ignored;
+  return path != "-" && fs::is_directory(path, ignored);
+}
+
+// By which a file is known again; as it was given where the system doesn't say.
+fs::path place_of(const fs::path& path) {
+  std::error_code error;
+  fs::path found = fs::absolute(path, error);
+  if (!error) found = fs::weakly_canonical(found, error);
+  return error ? path : found;
+}
+
 void add_input(std::vector<Input>& inputs, const fs::path& path, const fs::path& out) {
-  if (!fs::is_directory(path)) {
+  if (!is_folder(path)) {
     inputs.push_back({path, path == "-" ? "stdin" : path.filename(), ""});
     return;
   }
   // What an earlier run left in a folder of results within is no input.
-  const fs::path results = fs::weakly_canonical(fs::absolute(out)).lexically_relative(fs::weakly_canonical(path)) / "";
-  for (const FolderFile& file : inspect_folder(path, default_max_pixels, Depth::probe).files) {
+  const fs::path results = place_of(out).lexically_relative(place_of(path)) / "";
+  const FolderContents contents = inspect_folder(path, default_max_pixels, Depth::probe);
+  if (!contents.left_out.empty()) tell(fmt::format("left out of {}: {}", quote(path.string()), left_out_text(contents.left_out)));
+  for (const FolderFile& file : contents.files) {
     if (!file.name.starts_with(results.string())) inputs.push_back({path / file.name, file.name, file.problem});
   }
 }
@@ -61,7 +77,8 @@ void add_input(std::vector<Input>& inputs, const fs::path& path, const fs::path&
 std::vector<Input> find_inputs(const StylizeArguments& a) {
   std::vector<Input> inputs;
   for (const std::string& argument : a.inputs) {
-    if (argument == "-" || fs::exists(argument)) {
+    std::error_code error;  // then reading tells why
+    if (argument == "-" || fs::exists(argument, error) || error) {
       add_input(inputs, argument, a.out);
       continue;
     }
@@ -76,15 +93,17 @@ bool is_jpeg_name(const fs::path& path) { return path.extension() == ".jpg" || p
 
 // Where the result of each goes.
 std::vector<fs::path> find_outputs(const StylizeArguments& a, const std::vector<Input>& inputs) {
-  const bool one = inputs.size() == 1 && a.inputs.size() == 1 && !fs::is_directory(a.inputs.front());
-  if (one && !fs::is_directory(a.out) && !a.out.ends_with('/')) {
+  const bool one = inputs.size() == 1 && a.inputs.size() == 1 && !is_folder(a.inputs.front());
+  if (one && !is_folder(a.out) && !a.out.ends_with('/')) {
     const fs::path out = a.out;
     if (!is_stream(out) && !is_video(inputs.front().path) && out.extension() != ".png" && !is_jpeg_name(out)) {
       throw Error(ExitCode::usage, fmt::format("--out {}: expected a name that ends in .png, .jpg or .jpeg, a folder that exists or ends in /, or -", quote(a.out)));
     }
     return {out};
   }
-  if (a.out == "-") throw Error(ExitCode::usage, fmt::format("{} results don't fit into one stream; give a folder instead of --out -", inputs.size()));
+  if (is_stream(a.out)) {
+    throw Error(ExitCode::usage, fmt::format("{} results don't fit into one stream; give a folder instead of --out {}", inputs.size(), printable(a.out)));
+  }
   std::vector<fs::path> outputs;
   for (const Input& input : inputs) {
     outputs.push_back((fs::path(a.out) / input.name).replace_extension(is_video(input.path) ? ".mp4" : ".png"));
@@ -96,15 +115,15 @@ std::vector<fs::path> find_outputs(const StylizeArguments& a, const std::vector<
 void require_distinct(const std::vector<Input>& inputs, const std::vector<fs::path>& outputs) {
   std::map<fs::path, fs::path> taken;
   for (std::size_t i = 0; i < outputs.size(); ++i) {
-    if (outputs[i] == "-") continue;
-    const auto [entry, added] = taken.emplace(fs::weakly_canonical(outputs[i]), inputs[i].path);
+    if (is_stream(outputs[i])) continue;
+    const auto [entry, added] = taken.emplace(place_of(outputs[i]), inputs[i].path);
     if (!added) {
       throw Error(ExitCode::usage, fmt::format("the results of {} and {} would both be {}; stylize them one by one", quote(entry->second.string()),
                                                quote(inputs[i].path.string()), quote(outputs[i].string())));
     }
   }
   for (const Input& input : inputs) {
-    if (taken.contains(fs::weakly_canonical(input.path))) {
+    if (taken.contains(place_of(input.path))) {
       throw Error(ExitCode::usage, fmt::format("{} would be replaced by a result; give another --out", quote(input.path.string())));
     }
   }
@@ -148,7 +167,7 @@ class Worker {
     note_size(input, source);
     if (loaded_.card.network.channels == 1 && source.channels >= 3 && !arguments_.keep_colors && !noted_gray_) {
       noted_gray_ = true;
-      fmt::print(stderr, "note: the model learned gray pictures, so it sees the luma, and results are gray; --keep-colors gives them the source's colours\n");
+      tell("note: the model learned gray pictures, so it sees the luma, and results are gray; --keep-colors gives them the source's colours");
     }
     try {
       return stylizer_(source);
@@ -181,8 +200,8 @@ class Worker {
     const auto learned = std::min(network.height, network.width), seen = std::int64_t{std::min(source.height, source.width)};
     if (network.name != "unet" || noted_size_ || (2 * seen < 3 * learned && 2 * learned < 3 * seen)) return;
     noted_size_ = true;
-    fmt::print(stderr, "note: the model learned pictures of {}x{}, and {} has {}x{}: --size {} may suit it better\n", network.width, network.height,
-               quote(input.path.string()), source.width, source.height, learned);
+    tell(fmt::format("note: the model learned pictures of {}x{}, and {} has {}x{}: --size {} may suit it better", network.width, network.height,
+                     quote(input.path.string()), source.width, source.height, learned));
   }
 
   const StylizeArguments& arguments_;
@@ -200,21 +219,21 @@ int run_stylize(const StylizeArguments& a) {
   Worker worker(a);
   std::size_t failed = 0;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (outputs[i].has_parent_path()) make_folder(outputs[i].parent_path());
+    if (outputs[i].has_parent_path() && !is_stream(outputs[i])) make_folder(outputs[i].parent_path());
     Image result;
     try {
       if (is_video(inputs[i].path)) worker.video(inputs[i], outputs[i]);
       else result = worker.stylize(inputs[i]);
     } catch (const Error& e) {
       if (inputs.size() == 1) throw;
-      fmt::print(stderr, "skipped {}\n", printable(e.what()));
+      tell("skipped " + printable(e.what()));
       ++failed;
       continue;
     }
     if (!result.pixels.empty()) worker.write(result, outputs[i]);
   }
   if (failed == 0) return 0;
-  fmt::print(stderr, "pastiche: {} of {} pictures could not be used\n", failed, inputs.size());
+  tell(fmt::format("pastiche: {} of {} pictures could not be used", failed, inputs.size()));
   return static_cast<int>(ExitCode::bad_data);
 }
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,17 +38,25 @@ class Child {
     ::posix_spawn_file_actions_init(&actions);
     if (pipe == Pipe::from_it) ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     ::posix_spawn_file_actions_adddup2(&actions, ends[1 - ours], static_cast<int>(pipe));
+    // It quotes names and words of the file, so what it says doesn't go to the terminal as it is.
+    said_ = ::memfd_create("said", MFD_CLOEXEC);
+    if (said_ >= 0) ::posix_spawn_file_actions_adddup2(&actions, said_, STDERR_FILENO);
+    else ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
     const int error = ::posix_spawnp(&process_, argv[0], &actions, nullptr, argv.data(), environ);
     ::posix_spawn_file_actions_destroy(&actions);
     ::close(ends[1 - ours]);
     if (error != 0) {
       ::close(ends[ours]);
+      ::close(said_);
       throw Error(ExitCode::failed, error == ENOENT ? fmt::format("videos take ffmpeg and ffprobe, and {} is not installed: apt-get install ffmpeg", arguments.front())
                                                     : fmt::format("can't start {}: {}", arguments.front(), std::strerror(error)));
     }
     file_ = ::fdopen(ends[ours], pipe == Pipe::from_it ? "r" : "w");
   }
-  ~Child() { succeeded(); }
+  ~Child() {
+    succeeded();
+    ::close(said_);
+  }
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
@@ -63,8 +72,18 @@ class Child {
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
   }
 
+  // ": " and the first line that it said, if any; to ask for once it has ended.
+  std::string reason() const {
+    char text[300];
+    const ssize_t size = ::pread(said_, text, sizeof text, 0);
+    if (size <= 0) return "";
+    const std::string_view said(text, static_cast<std::size_t>(size));
+    return ": " + std::string(said.substr(0, said.find('\n')));
+  }
+
  private:
   pid_t process_ = -1;
+  int said_ = -1;
   std::FILE* file_ = nullptr;
 };
 
@@ -87,7 +106,10 @@ std::string frame_rate(const fs::path& video) {
   std::string text(4096, '\0');
   text.resize(std::fread(text.data(), 1, text.size(), probe.file()));
   const std::optional<std::string> rate = parse_frame_rate(text);
-  if (!rate) throw Error(ExitCode::bad_file, fmt::format("{} is no video that ffmpeg can read", quote(video.string())));
+  if (!rate) {
+    probe.succeeded();
+    throw Error(ExitCode::bad_file, fmt::format("{} is no video that ffmpeg can read{}", quote(video.string()), probe.reason()));
+  }
   return *rate;
 }
 
@@ -130,7 +152,11 @@ void convert_video(const fs::path& from, const fs::path& to, const std::function
     throw Error(ExitCode::usage, fmt::format("{}: videos are written as .mp4 or .mkv", quote(to.string())));
   }
   const fs::path target = without_links(to);
-  if (fs::exists(target) && !fs::is_regular_file(target)) throw Error(ExitCode::usage, fmt::format("{}: a video is written to a file only", quote(to.string())));
+  std::error_code error;
+  if (fs::exists(target, error) && !fs::is_regular_file(target, error)) throw Error(ExitCode::usage, fmt::format("{}: a video is written to a file only", quote(to.string())));
+  if (!fs::is_regular_file(from, error)) {  // a FIFO might wait for ever
+    throw Error(ExitCode::bad_file, fmt::format("can't read {}: {}", quote(from.string()), error ? error.message() : "not a regular file"));
+  }
   std::signal(SIGPIPE, SIG_IGN);  // an ffmpeg that ends early is an error, not the end of this process
   const std::string rate = frame_rate(from);
   remove_abandoned_files(target.has_parent_path() ? target.parent_path() : ".");
@@ -147,9 +173,9 @@ void convert_video(const fs::path& from, const fs::path& to, const std::function
   bool any = false, written = true;
   for (; written && read_ppm(decoder.file(), frame); any = true) written = write_ppm(encoder.file(), each(frame));
   if (!encoder.succeeded() || !written) {
-    throw Error(ExitCode::bad_file, fmt::format("ffmpeg could not write {}; where the sound is the reason, .mkv may take it", quote(to.string())));
+    throw Error(ExitCode::bad_file, fmt::format("ffmpeg could not write {}; where the sound is the reason, .mkv may take it{}", quote(to.string()), encoder.reason()));
   }
-  if (!decoder.succeeded() || !any) throw Error(ExitCode::bad_file, fmt::format("ffmpeg could not read all of {}", quote(from.string())));
+  if (!decoder.succeeded() || !any) throw Error(ExitCode::bad_file, fmt::format("ffmpeg could not read all of {}{}", quote(from.string()), decoder.reason()));
   part.replace(target);
 }
 

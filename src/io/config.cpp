@@ -139,7 +139,6 @@ std::optional<T> value_of(const toml::node& node, const Rule&) {
 
 std::string describe(const toml::node& node) {
   if (const auto text = node.value_exact<std::string>()) return quote(*text);
-  if (node.is_table()) return "a table";
   if (const auto number = node.value_exact<double>()) {
     const std::string digits = fmt::format("{}", *number);
     return digits.find_first_of(".en") == digits.npos ? digits + ".0" : digits;  // {:#} does so in fmt 9 and not in 10
@@ -157,6 +156,7 @@ std::string describe(const toml::node& node) {
 // may stand, one '=' a line and no quote within a word. Refusing the rest here keeps it from toml++ 3.3, which has
 // undefined behaviour on some of it.
 void check_characters(std::string_view toml, const std::string& source) {
+  // No key has a dot, and the parser calls itself once for each: enough of them end the stack.
   constexpr std::string_view plain =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+.:= \t\r\"'#";
   char inside = 0;        // the quote or '#' that opened the string or comment around `at`
@@ -172,8 +172,8 @@ void check_characters(std::string_view toml, const std::string& source) {
     } else if (inside) {
       if (is_quote && c == inside) inside = 0;
     } else {
-      const bool within_word = at > line_begin && !std::strchr(in_value ? "\t =" : "\t .", toml[at - 1]);
-      if (plain.find(c) == plain.npos || (c == '=' && in_value) || (is_quote && within_word)) {
+      const bool within_word = at > line_begin && !std::strchr(in_value ? "\t =" : "\t ", toml[at - 1]);
+      if (plain.find(c) == plain.npos || (c == '=' && in_value) || (c == '.' && !in_value) || (is_quote && within_word)) {
         std::size_t end = at + 1;
         while (end < toml.size() && (static_cast<unsigned char>(toml[end]) & 0xc0) == 0x80) ++end;
         throw Error(ExitCode::bad_data,

@@ -30,6 +30,7 @@ namespace {
   const bool forbidden = error == EACCES || error == EROFS || error == EPERM;
   const char* hint = full             ? "; the disk is full: free some space or write elsewhere"
                      : forbidden      ? "; change its permissions or choose another"
+                     : error == EFBIG ? "; a limit on the size of files (ulimit -f) is reached"
                      : error == ELOOP ? "; expected the file itself, not a symbolic link"
                                        : "";
   throw Error(ExitCode::bad_file, fmt::format("can't {} {}: {}{}", what, quote(path.native()),
@@ -248,6 +249,16 @@ int open_regular(const fs::path& path, int flags, const char* what) {
   return file.release();
 }
 
+// A log that has another name too, such as a backup's of hard links, is replaced by a copy first: what is appended is this run's alone.
+int open_log(const fs::path& path) {
+  constexpr int flags = O_WRONLY | O_CREAT | O_APPEND;
+  File file(open_regular(path, flags, "append to"));
+  struct stat info;
+  if (::fstat(file.get(), &info) != 0 || info.st_nlink < 2) return file.release();
+  write_file_atomically(path, read_file(path));
+  return open_regular(path, flags, "append to");
+}
+
 }  // namespace
 
 std::string temporary_name() {
@@ -435,7 +446,7 @@ RunLock::RunLock(const fs::path& run_folder) {
 
 RunLock::~RunLock() { ::close(fd_); }
 
-JsonLines::JsonLines(const fs::path& path) : fd_(open_regular(path, O_WRONLY | O_CREAT | O_APPEND, "append to")) {}
+JsonLines::JsonLines(const fs::path& path) : fd_(open_log(path)) {}
 
 JsonLines::~JsonLines() { ::close(fd_); }
 
@@ -489,13 +500,27 @@ std::string quote(std::string_view text) {
   return result + (text.empty() ? "'" : "...'");
 }
 
-std::string shell_word(const std::string& word) {
+std::string shell_argument(const std::string& word) {
   if (!word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+,./:@%") == word.npos) {
     return word;
+  }
+  if (printable(word) != word) {
+    std::string quoted = "$'";
+    for (std::string_view rest = word; !rest.empty();) {
+      if (rest.front() == '\'' || rest.front() == '\\') {
+        (quoted += '\\') += rest.front();
+        rest.remove_prefix(1);
+      } else {
+        append_printable(quoted, rest);
+      }
+    }
+    return quoted + "'";
   }
   std::string quoted = "'";
   for (char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return quoted + "'";
 }
+
+std::string shell_word(const std::string& word) { return shell_argument(word.starts_with('-') ? "./" + word : word); }
 
 }  // namespace pastiche

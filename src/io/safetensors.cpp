@@ -235,9 +235,8 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> file) {
 
 std::vector<std::byte> read_safetensors_bytes(const std::filesystem::path& path) {
   std::error_code error;
-  if (std::filesystem::is_regular_file(path, error)) {
-    char head[9] = {};
-    std::ifstream(path, std::ios::binary).read(head, sizeof head);
+  char head[9] = {};
+  if (std::filesystem::is_regular_file(path, error) && std::ifstream(path, std::ios::binary).read(head, sizeof head)) {
     std::uint64_t header_size = 0;
     for (int i = 7; i >= 0; --i) header_size = header_size << 8 | static_cast<unsigned char>(head[i]);
     const std::uint64_t file_size = std::filesystem::file_size(path, error);
