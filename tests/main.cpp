@@ -44,6 +44,8 @@ bool in_sample(std::string_view table, std::size_t i, std::size_t one_in) {
   return taken;
 }
 
+std::size_t core_one_in() { return std::getenv("PASTICHE_SAMPLE_CORE") == nullptr ? 1 : 8; }
+
 std::string sample_summary() {
   if (counts.taken == counts.rows) return "";
   return std::to_string(counts.taken) + " of " + std::to_string(counts.rows) + " rows";

@@ -314,6 +314,13 @@ TEST_F(BenchProgram, MeasuresWritesJsonAndTables) {
     EXPECT_NE(f.out.find(words), std::string::npos) << words << "\n" << f.out;
   EXPECT_EQ(run("bench table a.json").out, f.out);
   EXPECT_EQ(run("bench compare a.json a.json").code, 0);
+  for (const std::string& command : {tiny, std::string("bench model --model article ")}) {
+    const Finished streamed = run(command + "--json -");
+    ASSERT_EQ(streamed.code, 0) << streamed.err;
+    EXPECT_TRUE(json::accept(streamed.out)) << streamed.out;
+    EXPECT_NE(streamed.err.find("| conv2d"), std::string::npos) << streamed.err;
+    EXPECT_FALSE(fs::exists(folder_ / "-"));
+  }
 }
 
 TEST_F(BenchProgram, MeasuresTranslationsByName) {

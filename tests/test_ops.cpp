@@ -156,7 +156,7 @@ std::string difference(const std::vector<Var>& got, const std::vector<Var>& expe
 }
 
 // Calls check(row) for each row of the op, or for one in so many (sample.h); what it returns, or throws, is a failure of that row.
-template <class F> void each_row(const std::vector<OpCase>& rows, const std::string& op, F check, std::size_t one_in = 1) {
+template <class F> void each_row(const std::vector<OpCase>& rows, const std::string& op, F check, std::size_t one_in = core_one_in()) {
   std::size_t i = 0;
   for (const OpCase& row : rows) {
     if (row.op != op || !in_sample(op, i++, one_in)) continue;
@@ -177,7 +177,7 @@ class DeviceTable : public testing::TestWithParam<std::tuple<std::string, std::s
   const std::string& op() const { return std::get<1>(GetParam()); }
 
   // Where the processor runs the kernels of a GPU, the table takes minutes.
-  std::size_t one_in() const { return device().starts_with("simt") || device().starts_with("ptx") ? 4 : 1; }
+  std::size_t one_in() const { return device().starts_with("simt") || device().starts_with("ptx") ? 4 : core_one_in(); }
 
   void SetUp() override {
     try {

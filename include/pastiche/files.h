@@ -54,6 +54,9 @@ std::vector<std::string> take_file_system_notes();
 std::vector<std::byte> read_file(const std::filesystem::path& path,
                                  std::size_t max_bytes = std::numeric_limits<std::size_t>::max());
 
+// Makes `folder` and those above it where they are absent. Throws Error(bad_file) where that can't be.
+void make_folder(const std::filesystem::path& folder);
+
 // Makes and returns `out/00003-NAME`, one above the highest number there; creates `out` where it is absent. Two
 // processes never get the same number. Throws Error(bad_file) when the place can't be written.
 std::filesystem::path create_run_folder(const std::filesystem::path& out, std::string_view name);

@@ -3,12 +3,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 
 #include "cli/bench_options.h"
 #include "cli/bench_report.h"
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "pastiche/error.h"
 #include "pastiche/files.h"
 
@@ -17,10 +19,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-BenchResults read_results(const fs::path& path) {
-  const std::vector<std::byte> bytes = read_file(path, max_bench_bytes);
-  return parse_bench_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.string());
+BenchResults parse_results(const std::vector<std::byte>& json, const std::string& name) {
+  return parse_bench_json({reinterpret_cast<const char*>(json.data()), json.size()}, name);
 }
+
+BenchResults read_results(const fs::path& path) { return parse_results(read_file(path, max_bench_bytes), path.string()); }
+
+// Where tables go: standard output, unless that gets the JSON.
+std::FILE* tables_to(const std::string& json) { return !json.empty() && is_stream(json) ? stderr : stdout; }
 
 // "3%" or "3": three hundredths.
 double parse_percent(const std::string& text) {
@@ -56,8 +62,8 @@ std::vector<std::string> given_arguments(const CLI::App& command) {
   return arguments;
 }
 
-// Runs it to its end; its exit code, or 128 + n where signal n ended it.
-int run_program(const fs::path& program, std::vector<std::string> arguments) {
+// Runs it to its end; its exit code, or 128 + n where signal n ended it. What it prints goes to `output`.
+int run_program(const fs::path& program, std::vector<std::string> arguments, int output = STDOUT_FILENO) {
   arguments.insert(arguments.begin(), program.string());
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
@@ -66,6 +72,7 @@ int run_program(const fs::path& program, std::vector<std::string> arguments) {
   const pid_t child = fork();
   if (child < 0) throw Error(ExitCode::failed, "no process can be started");
   if (child == 0) {
+    dup2(output, STDOUT_FILENO);
     execv(program.c_str(), argv.data());
     _exit(127);
   }
@@ -75,33 +82,28 @@ int run_program(const fs::path& program, std::vector<std::string> arguments) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-// A file of its own for what the program writes, gone with the scope.
-class TemporaryFile {
- public:
-  TemporaryFile() : path_((fs::temp_directory_path() / "pastiche-bench-XXXXXX").string()) {
-    const int fd = mkstemp(path_.data());
-    if (fd < 0) throw Error(ExitCode::bad_file, fmt::format("no file can be made in {}", quote(fs::temp_directory_path().string())));
-    close(fd);
-  }
-  ~TemporaryFile() {
-    std::error_code ignored;
-    fs::remove(path_, ignored);
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 // Said before minutes of measuring, not after.
 void require_writable(const std::string& file) {
-  if (file.empty()) return;
+  if (file.empty() || is_stream(file)) return;
   const fs::path folder = fs::absolute(file).parent_path();
   if (!fs::is_directory(folder) || access(folder.c_str(), W_OK) != 0) {
     throw Error(ExitCode::bad_file, fmt::format("{} can't be written: {} is no folder that can be written to", quote(file), quote(folder.string())));
   }
+}
+
+// Runs it with a file for its JSON and copies that to `to`, where one is named. The bytes are empty where it wrote none.
+int run_program_for_json(std::vector<std::string> arguments, const std::string& to, int output, std::vector<std::byte>& json) {
+  const TemporaryFile file(fs::temp_directory_path());
+  arguments.insert(arguments.end(), {"--json", file.path().string()});
+  const int code = run_program(bench_program(), std::move(arguments), output);
+  json = read_file(file.path(), max_bench_bytes);
+  if (json.empty() || to.empty()) return code;
+  if (is_stream(to)) {
+    write_result(to, json);
+  } else {
+    write_where_named(to, json);
+  }
+  return code;
 }
 
 struct BenchArguments {
@@ -110,20 +112,16 @@ struct BenchArguments {
 };
 
 int run_bench(const CLI::App& command, const BenchArguments& a) {
-  const fs::path program = bench_program();
   std::vector<std::string> arguments = given_arguments(command);
-  if (a.options.dry_run || a.options.profile || a.options.retune) return run_program(program, std::move(arguments));
+  if (a.options.dry_run || a.options.profile || a.options.retune) return run_program(bench_program(), std::move(arguments));
   require_writable(a.options.json);
   require_writable(a.markdown);
-  const TemporaryFile json;
-  arguments.insert(arguments.end(), {"--json", json.path()});
-  const int code = run_program(program, std::move(arguments));
-  if (fs::file_size(json.path()) == 0) return code;
-  if (!a.options.json.empty()) write_where_named(a.options.json, read_file(json.path()));
-  if (code >= 128) return code;
-  const std::string tables = bench_tables(read_results(json.path()));
+  std::vector<std::byte> json;
+  const int code = run_program_for_json(std::move(arguments), a.options.json, STDOUT_FILENO, json);
+  if (json.empty() || code >= 128) return code;
+  const std::string tables = bench_tables(parse_results(json, "what pastiche-bench wrote"));
   if (!a.markdown.empty()) write_where_named(a.markdown, tables);
-  fmt::print("{}", tables);
+  fmt::print(tables_to(a.options.json), "{}", tables);
   return code;
 }
 
@@ -164,8 +162,13 @@ void add_model(CLI::App& bench, Outcome& outcome) {
   command->callback([o, command, &outcome] {
     std::vector<std::string> arguments = given_arguments(*command);
     arguments.insert(arguments.begin(), "model");
-    if (!o->json.empty()) arguments.insert(arguments.end(), {"--json", o->json});
-    outcome.exit_code = run_program(bench_program(), std::move(arguments));
+    if (o->json.empty()) {
+      outcome.exit_code = run_program(bench_program(), std::move(arguments));
+    } else {
+      require_writable(o->json);
+      std::vector<std::byte> json;
+      outcome.exit_code = run_program_for_json(std::move(arguments), o->json, fileno(tables_to(o->json)), json);
+    }
   });
 }
 

@@ -31,12 +31,6 @@ void on_signal(int signal) {
 
 }  // namespace
 
-void make_folder(const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw Error(ExitCode::bad_file, fmt::format("can't make {}: {}", quote(folder.string()), error.message()));
-}
-
 void write_result(const fs::path& path, std::span<const std::byte> bytes) {
   if (is_standard_output(path)) {
     if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size() || std::fflush(stdout) != 0) {

@@ -9,7 +9,6 @@
 
 namespace pastiche::cli {
 
-void make_folder(const std::filesystem::path& folder);  // Error(bad_file) where it can't be
 // To where the user named, and prints that; "-" and what else is standard output gets the bytes alone.
 void write_result(const std::filesystem::path& path, std::span<const std::byte> bytes);
 

@@ -40,6 +40,7 @@ constexpr Leaving leavings[] = {
     {Leaving::folder, ".@__thumb", "thumbnails"},  // QNAP
     {Leaving::folder, ".thumbnails", "thumbnails"},
     {Leaving::folder, ".sh_thumbnails", "thumbnails"},
+    {Leaving::folder, "*.lrdata", "thumbnails"},  // Lightroom's previews
     {Leaving::file, "Thumbs.db", "thumbnails"},
     {Leaving::folder, "#recycle", "deleted files"},
     {Leaving::folder, "@Recycle", "deleted files"},
@@ -50,6 +51,7 @@ constexpr Leaving leavings[] = {
     {Leaving::folder, "@Recently-Snapshot", "backups"},
     {Leaving::folder, "_gsdata_", "backups"},  // GoodSync
     {Leaving::folder, ".stversions", "backups"},
+    {Leaving::folder, "[[]Originals]", "backups"},  // Picasa
     {Leaving::file, "*.*_original", "backups"},  // ExifTool
     {Leaving::file, "*~", "backups"},
     {Leaving::file, "*.bak", "backups"},
@@ -61,6 +63,7 @@ constexpr Leaving leavings[] = {
     {Leaving::file, "*.partial", "unfinished files"},
     {Leaving::file, "*.download", "unfinished files"},
     {Leaving::file, "*.crdownload", "unfinished files"},
+    {Leaving::folder, "@tmp", "unfinished files"},  // Synology
     {Leaving::folder, "System Volume Information", "system files"},
     {Leaving::folder, "lost+found", "system files"},
     {Leaving::folder, "__MACOSX", "system files"},

@@ -397,6 +397,12 @@ std::vector<std::byte> read_file(const fs::path& path, std::size_t max_bytes) {
   return bytes;
 }
 
+void make_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw Error(ExitCode::bad_file, fmt::format("can't make {}: {}", quote(folder.string()), error.message()));
+}
+
 fs::path create_run_folder(const fs::path& out, std::string_view name) {
   std::error_code error;
   fs::create_directories(out, error);

@@ -31,12 +31,6 @@ using nlohmann::ordered_json;
 const std::set<std::string_view> options_without_bits{"data", "style", "out", "name", "strict", "steps", "kimg", "epochs", "time", "snap", "keep",
                                                       "grid", "log-format", "device", "kernel", "threads"};
 
-void make_folder(const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw Error(ExitCode::bad_file, fmt::format("can't make {}: {}", quote(folder.string()), error.message()));
-}
-
 Error as_error(const std::exception_ptr& exception) {
   try {
     std::rethrow_exception(exception);
