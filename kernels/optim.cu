@@ -62,7 +62,7 @@ struct AdamEntry {
 };
 
 struct AdamConstants {
-  float beta1, beta2, one_minus_beta1, one_minus_beta2, eps, ema_step;
+  float beta1, beta2, one_minus_beta1, one_minus_beta2, eps;
 };
 
 __device__ inline double power(double base, std::int64_t exponent) {
@@ -74,14 +74,16 @@ __device__ inline double power(double base, std::int64_t exponent) {
 }
 
 __global__ __launch_bounds__(table_threads) void adam_ema_kernel(TensorTable<AdamEntry> table, AdamConstants p, double beta1,
-                                                                 double beta2, const StepState::Optim* now) {
-  __shared__ float shared_step_size, shared_inverse_root;
+                                                                 double beta2, const StepState* state, int slot) {
+  __shared__ float shared_step_size, shared_inverse_root, shared_ema_step;
   if (threadIdx.x == 0) {
-    shared_step_size = static_cast<float>(now->lr / (1.0 - power(beta1, now->t)));
-    shared_inverse_root = static_cast<float>(1.0 / sqrt(1.0 - power(beta2, now->t)));
+    const StepState::Optim now = state->optim[slot];
+    shared_step_size = static_cast<float>(now.lr / (1.0 - power(beta1, now.t)));
+    shared_inverse_root = static_cast<float>(1.0 / sqrt(1.0 - power(beta2, now.t)));
+    shared_ema_step = static_cast<float>(state->ema_step);
   }
   __syncthreads();
-  const float step_size = shared_step_size, inverse_root = shared_inverse_root;
+  const float step_size = shared_step_size, inverse_root = shared_inverse_root, ema_step = shared_ema_step;
   const int i = tensor_of_block(table);
   float* const value = table.at[i].value;
   const float* const grad = table.at[i].grad;
@@ -91,7 +93,7 @@ __global__ __launch_bounds__(table_threads) void adam_ema_kernel(TensorTable<Ada
     square = fmaf(p.one_minus_beta2 * g, g, p.beta2 * square);
     w -= step_size * mean / fmaf(sqrtf(square), inverse_root, p.eps);
   };
-  const auto average = [&](float before, float w) { return fmaf(p.ema_step, w - before, before); };
+  const auto average = [&](float before, float w) { return fmaf(ema_step, w - before, before); };
   const std::int64_t begin = (static_cast<int>(blockIdx.x) - table.first_block[i]) * block_elements;
   const std::int64_t n = table.at[i].elements, end = min(begin + block_elements, n);
   for (std::int64_t at = begin + threadIdx.x * 4; at < end; at += table_threads * 4) {
@@ -126,8 +128,7 @@ void CudaBackend::launch_adam_ema(const AdamTensors& tensors, const Adam& p, con
                                 .beta2 = static_cast<float>(p.beta2),
                                 .one_minus_beta1 = static_cast<float>(1 - p.beta1),
                                 .one_minus_beta2 = static_cast<float>(1 - p.beta2),
-                                .eps = static_cast<float>(p.eps),
-                                .ema_step = static_cast<float>(1 - p.ema_decay)};
+                                .eps = static_cast<float>(p.eps)};
   const auto entry = [&](std::size_t i) {
     return AdamEntry{tensors.value[i].mutable_data<float>(),
                      tensors.grad[i].data<float>(),
@@ -139,18 +140,18 @@ void CudaBackend::launch_adam_ema(const AdamTensors& tensors, const Adam& p, con
   for_tables(tensors.value.size(), entry, [&](const TensorTable<AdamEntry>& table, int) {
     PASTICHE_CUDA_CHECK(launch(adam_ema_kernel,
                                {.stream = stream(), .blocks = grid(table.blocks()), .threads = table_threads}, table, constants,
-                               p.beta1, p.beta2, &state_of(state)->optim[static_cast<std::size_t>(p.slot)]));
+                               p.beta1, p.beta2, state_of(state), p.slot));
   });
 }
 
-// ---- lerp ------------------------------------------------------------------------------------------------------------
-struct Lerp {
-  float weight;
-  __device__ float operator()(float y, float x) const { return fmaf(weight, x - y, y); }
+// ---- ema -------------------------------------------------------------------------------------------------------------
+struct EmaStep {
+  const StepState* state;
+  __device__ float operator()(float y, float x) const { return fmaf(static_cast<float>(state->ema_step), x - y, y); }
 };
 
-void CudaBackend::launch_lerp(Tensor& y, const Tensor& x, double weight) {
-  map(stream(), y, Lerp{static_cast<float>(weight)}, y, x);
+void CudaBackend::launch_ema(Tensor& y, const Tensor& x, const Tensor& state) {
+  map(stream(), y, EmaStep{state_of(state)}, y, x);
 }
 
 // ---- the search for what is not finite -------------------------------------------------------------------------------

@@ -39,11 +39,6 @@ void add_arith_cases(std::vector<OpCase>& cases) {
                        r.backend.quantize(y, r[0].value());
                        return Var(y);
                      }, .differentiable = false, .many_zeros = true});
-    cases.push_back({.op = "lerp", .detail = "0.25", .inputs = two, .run = [](const OpRun& r) {
-                       Tensor y = r[0].value();
-                       r.backend.lerp(y, r[1].value(), 0.25);
-                       return Var(y);
-                     }, .bf16 = false, .differentiable = false});
   }
 }
 

@@ -11,6 +11,7 @@ Outputs run_adam(const OpRun& r, const Adam& p, std::int64_t t, bool with_ema) {
   Tensor state = make_step_state(r.backend);
   StepState now;
   now.optim[p.slot] = {.lr = 2e-3, .t = t};
+  now.ema_step = 0.01;
   write_step_state(state, now);
   std::vector<Tensor> value, grad, m, v, ema;
   for (std::size_t i = 0; i < r.inputs.size(); i += 5) {
@@ -65,6 +66,15 @@ void add_optim_cases(std::vector<OpCase>& cases) {
                        .inputs = inputs, .run = [=](const OpRun& r) { return run_adam(r, p, t, with_ema); },
                        .bound = 1e-6, .bf16 = false, .differentiable = false});
     }
+    cases.push_back({.op = "ema", .inputs = {{s, Values::any, Role::parameter}, {s, Values::any, Role::parameter}}, .run = [](const OpRun& r) {
+                       Tensor state = make_step_state(r.backend);
+                       StepState now;
+                       now.ema_step = 0.25;
+                       write_step_state(state, now);
+                       Tensor y = r[0].value();
+                       r.backend.ema(y, r[1].value(), state);
+                       return Var(y);
+                     }, .bf16 = false, .differentiable = false});
     const std::int64_t last = s.elements() - 1;
     const auto infinity = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
     for (const auto& [at, value, before] : {std::tuple{std::int64_t{-1}, nan, -1}, std::tuple{last, nan, -1},

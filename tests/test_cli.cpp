@@ -90,7 +90,7 @@ TEST_F(Cli, UsageErrorsNameTheNearestOption) {
   expect_error("train --bacth 3", 2, "did you mean --batch?");
   expect_error("trian", 2, "did you mean train?");
   expect_error("generate --sead 3", 2, "did you mean --seeds?");
-  expect_error("train --batch 0 --data " + emoji, 2, "--batch");
+  expect_error("train --batch -1 --data " + emoji, 2, "--batch");
   expect_error("train --batch many --data " + emoji, 2, "--batch");
   expect_error("train dcgna --data " + emoji, 2, "dcgan");
   expect_error("train --size 0 --data " + emoji, 2, "size");

@@ -89,7 +89,7 @@ TEST_F(Resume, RefusesOtherSettingsByName) {
   expect_ok(train + "--steps 4 --snap 2");
   const fs::path config = only_run() / "config.toml";
   const std::string as_it_was = text_of(config);
-  for (const auto& [from, to, name] : {std::tuple("seed = 7", "seed = 8", "--seed is 8 and was 7"), {"lr-g = 0.0002", "lr-g = 0.5", "--lr-g is 0.5"},
+  for (const auto& [from, to, name] : {std::tuple("seed = 7", "seed = 8", "--seed is 8 and was 7"), {"lr-g = 0.001", "lr-g = 0.5", "--lr-g is 0.5"},
                                        {"precision = \"f32\"", "precision = \"bf16\"", "--precision is \"bf16\""},
                                        {"threads = 2", "threads = 1", "--threads is 1 and was 2"}}) {
     edit(config, from, to);
@@ -108,13 +108,26 @@ TEST_F(Resume, RefusesOtherSettingsByName) {
   EXPECT_TRUE(run_json()["other_bits"].empty());
 }
 
+// A run of a program that did not know a setting goes on as it was.
+TEST_F(Resume, ARunFromBeforeTheWarmUpOfTheAverageHasNone) {
+  expect_ok(train + "--steps 8 --ema-warmup=false --out whole");
+  expect_ok(train + "--steps 4 --ema-warmup=false");
+  const fs::path config = only_run() / "config.toml";
+  const std::string all = text_of(config);
+  const std::size_t begin = all.find("ema-warmup"), end = all.find('\n', begin) + 1;
+  ASSERT_LT(begin, all.size());
+  write_file_atomically(config, all.substr(0, begin) + all.substr(end));
+  expect_ok("train --resume " + run_folder() + " --steps 8");
+  EXPECT_EQ(model(), model("whole"));
+}
+
 TEST_F(Resume, TakesOtherSettingsThatRunJsonRecords) {
   expect_ok(train + "--steps 4");
   expect_ok("train --resume " + run_folder() + " --other-bits --steps 6 --lr-g 1e-4 --threads 1");
   const json recorded = run_json()["other_bits"];
   ASSERT_EQ(recorded.size(), 1u);
   EXPECT_EQ(recorded[0]["step"], 4);
-  EXPECT_NE(recorded[0]["changes"].dump().find("--lr-g is 0.0001 and was 0.0002"), std::string::npos) << recorded;
+  EXPECT_NE(recorded[0]["changes"].dump().find("--lr-g is 0.0001 and was 0.001"), std::string::npos) << recorded;
   EXPECT_NE(recorded[0]["changes"].dump().find("threads 2"), std::string::npos) << recorded;
   expect_ok("train --resume " + run_folder() + " --steps 8");  // what it is now is its own
   EXPECT_EQ(run_json()["other_bits"], recorded);

@@ -48,11 +48,11 @@ const Golden golden[] = {
     {"lr-g = 0.1\nlr_g = 0.1", "2:1: lr-g stands in line 1 already"},
     {"lr_d = 0.1\n\nlr-d = 0.2", "3:1: lr-d stands in line 1 already"},
     // Wrong types.
-    {"batch = \"8\"", "1:9: batch is '8': expected a whole number from 1 to 65536"},
-    {"batch = 8.0", "1:9: batch is 8.0: expected a whole number from 1 to 65536"},
-    {"batch = true", "1:9: batch is true: expected a whole number from 1 to 65536"},
+    {"batch = \"8\"", "1:9: batch is '8': expected a whole number from 0 to 65536"},
+    {"batch = 8.0", "1:9: batch is 8.0: expected a whole number from 0 to 65536"},
+    {"batch = true", "1:9: batch is true: expected a whole number from 0 to 65536"},
     {"batch = [8]", "1:9: unexpected '[': " "expected lines such as batch = 64 or loss = \"minimax\""},
-    {"batch = 1979-05-27", "1:9: batch is 1979-05-27: expected a whole number from 1 to 65536"},
+    {"batch = 1979-05-27", "1:9: batch is 1979-05-27: expected a whole number from 0 to 65536"},
     {"lr-g = \"fast\"", "1:8: lr-g is 'fast': expected a number from 0 to 1"},
     {"lr-g = false", "1:8: lr-g is false: expected a number from 0 to 1"},
     {"mirror = 1", "1:10: mirror is 1: expected true or false"},
@@ -62,9 +62,8 @@ const Golden golden[] = {
     {"loss = 1", "1:8: loss is 1: expected non-saturating, minimax, lsgan, hinge"},
     {"model = \"stargan\"", "1:9: model is 'stargan': expected dcgan, article, pix2pix, cyclegan, cut"},
     // Out of range.
-    {"batch = 0", "1:9: batch is 0: expected a whole number from 1 to 65536"},
-    {"batch = -1", "1:9: batch is -1: expected a whole number from 1 to 65536"},
-    {"batch = 5000000000", "1:9: batch is 5000000000: expected a whole number from 1 to 65536"},
+    {"batch = -1", "1:9: batch is -1: expected a whole number from 0 to 65536"},
+    {"batch = 5000000000", "1:9: batch is 5000000000: expected a whole number from 0 to 65536"},
     {"nz = 0", "1:6: nz is 0: expected a whole number from 1 to 4096"},
     {"seed = -1", "1:8: seed is -1: expected a whole number from 0 to 9007199254740991"},
     {"steps = -5", "1:9: steps is -5: expected a whole number from 0 to 1000000000000"},
@@ -186,9 +185,9 @@ TEST(Config, TomlRoundTripsToTheLastBit) {
 TEST(Config, TomlExplainsEveryLine) {
   const std::string toml = config_to_toml({});
   EXPECT_TRUE(toml.starts_with("model = \"dcgan\"                     # what is learnt: ")) << toml;
-  EXPECT_NE(toml.find("\nsize = \"auto\"                       # pixels a side, or WIDTHxHEIGHT; auto: as the data\n"),
+  EXPECT_NE(toml.find("\nsize = \"auto\"                       # pixels a side, or WIDTHxHEIGHT; auto: as the data, but squares"),
             toml.npos) << toml;
-  EXPECT_NE(toml.find("\nlr-g = 0.0002                       # Adam learning rate of the generator\n"), toml.npos);
+  EXPECT_NE(toml.find("\nlr-g = 0.001                        # Adam learning rate of the generator\n"), toml.npos);
 }
 
 TEST(Config, JsonHoldsEveryOption) {
@@ -205,9 +204,9 @@ TEST(Config, LoadsAFileAndNamesIt) {
   TrainConfig config;
   load_config(path, config);
   EXPECT_EQ(config.batch, 7);
-  std::ofstream(path) << "batch = 0\n";
+  std::ofstream(path) << "batch = -1\n";
   EXPECT_EQ(message_of([&] { load_config(path, config); }, ExitCode::bad_data),
-            path + ":1:9: batch is 0: expected a whole number from 1 to 65536");
+            path + ":1:9: batch is -1: expected a whole number from 0 to 65536");
   EXPECT_EQ(config.batch, 7);
   std::filesystem::remove(path);
   EXPECT_EQ(message_of([&] { load_config(path, config); }, ExitCode::bad_file),
@@ -221,8 +220,8 @@ std::string refusal(const std::function<void(TrainConfig&)>& change) {
 }
 
 TEST(Config, ValidateNamesTheFlag) {
-  EXPECT_EQ(refusal([](TrainConfig& c) { c.batch = 0; }), "--batch 0: expected a whole number from 1 to 65536");
-  EXPECT_EQ(refusal([](TrainConfig& c) { c.batch = -3; }), "--batch -3: expected a whole number from 1 to 65536");
+  EXPECT_EQ(refusal([](TrainConfig& c) { c.batch = 70000; }), "--batch 70000: expected a whole number from 0 to 65536");
+  EXPECT_EQ(refusal([](TrainConfig& c) { c.batch = -3; }), "--batch -3: expected a whole number from 0 to 65536");
   EXPECT_EQ(refusal([](TrainConfig& c) { c.size = {0, 64}; }),
             "--size 64x0: expected auto, a side, or WIDTHxHEIGHT, with sides of 4 to 4096");
   EXPECT_EQ(refusal([](TrainConfig& c) { c.size = {-1, -1}; }),

@@ -75,6 +75,21 @@ TEST(Data, AsksForASizeWherePicturesDiffer) {
             std::string::npos);
 }
 
+TEST(Data, ChoosesASizeWithinTheMost) {
+  const auto size_of = [](const std::vector<std::pair<int, int>>& pictures, int most) {
+    const TemporaryFolder folder;
+    int number = 0;
+    for (const auto& [height, width] : pictures) dirty::write(folder / (std::to_string(number++) + ".png"), encode_png(noise(height, width, 3, 1)));
+    const auto data = open_dataset(folder.path(), {.most_side = most});
+    return std::tuple(data->height(), data->width(), data->resized());
+  };
+  EXPECT_EQ(size_of({{30, 50}, {30, 50}}, 64), std::tuple(30, 50, false)) << "they are as they are";
+  EXPECT_EQ(size_of({{100, 200}, {100, 200}}, 64), std::tuple(32, 64, true)) << "their shape stays";
+  EXPECT_EQ(size_of({{9, 300}}, 64), std::tuple(4, 64, true));
+  EXPECT_EQ(size_of({{256, 256}, {300, 200}, {80, 120}}, 64), std::tuple(64, 64, true));
+  EXPECT_EQ(size_of({{20, 64}, {90, 31}, {64, 64}}, 64), std::tuple(28, 28, true)) << "the median of 20, 31 and 64, a multiple of 4";
+}
+
 TEST(Data, ChannelsFollowThePictures) {
   const TemporaryFolder folder;
   dirty::write(folder / "a.png", dirty::make_png({.color = PNG_COLOR_TYPE_GRAY}));

@@ -181,10 +181,14 @@ std::vector<OpCase> further_rows() {
   }
   for (const Shape& s : {Shape{3}, Shape{5006}, Shape{20003}}) {
     add_row("bce_logits", {{s, Values::wide}}, [](const OpRun& r) { return bce_logits(r[0], 0.9); });
-    add_row("lerp", {{s}, {s}}, [](const OpRun& r) {
+    add_row("ema", {{s}, {s}}, [](const OpRun& r) {
       Tensor y = Tensor::empty(r.backend, r[0].shape(), r.dtype);
       r.backend.cast(y, r[0].value());
-      r.backend.lerp(y, r[1].value(), 0.3);
+      Tensor state = make_step_state(r.backend);
+      StepState now;
+      now.ema_step = 0.3;
+      write_step_state(state, now);
+      r.backend.ema(y, r[1].value(), state);
       return Var(y);
     }, false);
     add_row("find_nonfinite", {{s}}, [](const OpRun& r) {

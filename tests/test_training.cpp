@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "op_cases.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/data.h"
 #include "pastiche/files.h"
@@ -152,6 +153,36 @@ TEST_F(Training, OverfitsSixteenPictures) {
   const double after = mean_distance();
   EXPECT_LT(after, 0.5 * before) << "before " << before;
   EXPECT_LT(after, 0.35) << "before " << before;
+}
+
+// The average is that of the formula, running statistics included, and soon forgets the weights of the start.
+TEST_F(Training, TheAverageWarmsUp) {
+  const auto backend = make_backend("cpu", 1);
+  const std::vector<std::uint8_t> batch(4 * 16 * 16, 100);
+  for (const bool warmup : {true, false}) {
+    TrainConfig config;
+    config.ema_warmup = warmup;
+    config.ema = 0.5;
+    GanTrainer trainer(*backend, config, {.height = 16, .width = 16, .nz = 4, .ngf = 2, .ndf = 2});
+    const auto values = [](const Generator& generator) {
+      std::vector<double> all;
+      for (const Parameter& p : generator.parameters().all()) {
+        const std::vector<double> some = host_values(p.value);
+        all.insert(all.end(), some.begin(), some.end());
+      }
+      return all;
+    };
+    std::vector<double> expected = values(trainer.generator());
+    for (int t = 1; t <= 12; ++t) {
+      trainer.step(batch);
+      const std::vector<double> now = values(trainer.generator()), average = values(trainer.averaged());
+      const double decay = warmup && t < 8 ? (1.0 + t) / (10 + t) : 0.5;
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        expected[i] = decay * expected[i] + (1 - decay) * now[i];
+        ASSERT_NEAR(average[i], expected[i], 1e-5 * std::max(1.0, std::abs(expected[i]))) << "step " << t << ", value " << i;
+      }
+    }
+  }
 }
 
 TEST_F(Training, ANonFiniteValueStopsInThatStepAndIsNamed) {

@@ -96,7 +96,6 @@ struct Adam {
   double beta1 = 0.5;
   double beta2 = 0.999;
   double eps = 1e-8;
-  double ema_decay = 0.999;
 };
 
 struct AdamTensors {
@@ -117,6 +116,7 @@ struct StepState {
     std::int64_t t = 0;  // steps taken, this one included
   };
   std::array<Optim, optims> optim{};
+  double ema_step = 0;  // 1 - the decay of the averages of weights in this step
   std::array<double, metrics> metric{};
   std::int32_t nonfinite = -1;  // of the first tensor that held a NaN or an infinity, -1 for none
   std::int32_t reserved = 0;

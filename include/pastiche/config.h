@@ -35,8 +35,8 @@ struct TrainConfig {
 
   int base = 0;
   int nz = 100;
-  int ngf = 64;
-  int ndf = 64;
+  int ngf = 0;
+  int ndf = 0;
   bool d_norm = false;
   double dropout = 0;
   std::string network = "resnet";
@@ -46,7 +46,7 @@ struct TrainConfig {
   std::string loss = "non-saturating";
   std::string step = "alternating";
   double label_smoothing = 0;
-  std::string augment = "none";
+  std::string augment = "auto";
   double lambda_l1 = 100;
   double lambda_cycle = 10;
   double lambda_identity = 0.5;
@@ -56,14 +56,15 @@ struct TrainConfig {
   double temperature = 0.07;
   double l1 = 0;
   double l2 = 0;
-  int batch = 64;
-  double lr_g = 2e-4;
-  double lr_d = 2e-4;
-  double beta1 = 0.5;
-  double beta2 = 0.999;
+  int batch = 0;
+  double lr_g = 1e-3;
+  double lr_d = 1e-3;
+  double beta1 = 0;
+  double beta2 = 0.99;
   double adam_eps = 1e-8;
   double decay_from = 1;
   double ema = 0.999;
+  bool ema_warmup = true;
 
   std::int64_t steps = 0;
   double kimg = 0;
@@ -168,7 +169,8 @@ void visit_options(Config& config, Visitor&& visit) {
   visit("out", config.out, Any{}, "folder that run folders are made in");
   visit("name", config.name, Form{is_name, "letters, digits, '.', '_' and '-'"},
         "name of the run folder after its number; empty: from model and data");
-  visit("size", config.size, Sides{4, 4096}, "pixels a side, or WIDTHxHEIGHT; auto: as the data");
+  visit("size", config.size, Sides{4, 4096}, "pixels a side, or WIDTHxHEIGHT; auto: as the data, but squares where pictures differ in size, and at most 64 on a "
+        "processor and 128 on a GPU");
   visit("preset", config.preset, OneOf{{"small", "full"}}, "small: translators that a processor can learn; full: the papers' sizes");
   visit("channels", config.channels, Channels{}, "1 gray, 3 colour, 4 with alpha, 0: as the data");
   visit("background", config.background, Form{is_color, "six hexadecimal digits such as ffffff"},
@@ -179,8 +181,9 @@ void visit_options(Config& config, Visitor&& visit) {
 
   visit("base", config.base, Range{0, 1024}, "side of the generator's first feature map; 0: a quarter of the size");
   visit("nz", config.nz, Range{1, 4096}, "length of the latent vector z");
-  visit("ngf", config.ngf, Range{1, 1024}, "channels of the generator's last hidden layer");
-  visit("ndf", config.ndf, Range{1, 1024}, "channels of the discriminator's first layer");
+  visit("ngf", config.ngf, Range{0, 1024}, "channels of the generator's last hidden layer; 0: 64 on a GPU; on a processor 16, 32 or 64, by what "
+        "--time, or half an hour, is enough for");
+  visit("ndf", config.ndf, Range{0, 1024}, "channels of the discriminator's first layer; 0: as many as --ngf");
   visit("d-norm", config.d_norm, Any{}, "batch norm in the discriminator");
   visit("dropout", config.dropout, Range{0, 0.95}, "dropout probability in the discriminator; of a unet, in its innermost decoders");
   visit("network", config.network, OneOf{{"unet", "resnet"}}, "generator of a translation");
@@ -192,8 +195,8 @@ void visit_options(Config& config, Visitor&& visit) {
         "alternating: D, then G against the new D; joint: both gradients before both updates");
   visit("label-smoothing", config.label_smoothing, Range{0, 0.5},
         "target of real pictures is 1 minus this (one-sided)");
-  visit("augment", config.augment, Form{is_augment, "none, or of color, translation and cutout, with commas between"},
-        "what changes pictures before the discriminator sees them, real and made ones alike (DiffAugment): for few pictures");
+  visit("augment", config.augment, Form{is_augment, "auto, none, or of color, translation and cutout, with commas between"},
+        "what changes pictures before the discriminator sees them, real and made ones alike (DiffAugment): for few pictures; auto: all three below 5000 pictures, none for translations");
   visit("lambda-l1", config.lambda_l1, Range{0, 1e6}, "pix2pix: weight of the L1 distance to the picture's partner");
   visit("lambda-cycle", config.lambda_cycle, Range{0, 1e6}, "cyclegan: weight of the L1 distance to the picture after there and back");
   visit("lambda-identity", config.lambda_identity, Range{0, 1e6},
@@ -204,7 +207,7 @@ void visit_options(Config& config, Visitor&& visit) {
   visit("temperature", config.temperature, Range{0.02, 10}, "cut: what similarities are divided by");
   visit("l1", config.l1, Range{0, 10}, "L1 penalty on the weights");
   visit("l2", config.l2, Range{0, 10}, "L2 penalty on the weights");
-  visit("batch", config.batch, Range{1, 65536}, "pictures a step");
+  visit("batch", config.batch, Range{0, 65536}, "pictures a step; 0: 64, or all where there are fewer");
   visit("lr-g", config.lr_g, Range{0, 1}, "Adam learning rate of the generator");
   visit("lr-d", config.lr_d, Range{0, 1}, "Adam learning rate of the discriminator");
   visit("beta1", config.beta1, Range{0, 0.9999}, "Adam decay of the first moment");
@@ -212,6 +215,7 @@ void visit_options(Config& config, Visitor&& visit) {
   visit("adam-eps", config.adam_eps, Range{1e-16, 1}, "Adam epsilon");
   visit("decay-from", config.decay_from, Range{0, 1}, "part of the training after which learning rates fall linearly to 0; 1: never");
   visit("ema", config.ema, Range{0, 0.999999}, "decay a step of the averaged generator; 0: no averaging");
+  visit("ema-warmup", config.ema_warmup, Any{}, "in step t the decay is at most (1 + t) / (10 + t), so that the random weights of the start are soon forgotten");
 
   visit("steps", config.steps, Range{0, 1e12}, "stop after this many steps; 0: no such limit; the first limit stops");
   visit("kimg", config.kimg, Range{0, 1e9},

@@ -22,8 +22,11 @@
 namespace pastiche {
 
 struct DataOptions {
-  int height = 0;  // 0: the data's own size, which is an error where its pictures differ in size
+  int height = 0;  // 0: the data's own size, as far as most_side allows
   int width = 0;
+  // Where no size is given: larger pictures are scaled to this side, and those that differ in size become squares of the median of their
+  // shorter sides, at most this, a multiple of 4. 0: they keep their size, and it is an error that they differ.
+  int most_side = 0;
   int channels = 0;                                       // 1, 3 or 4; 0: 1 where every picture is gray, else 3
   std::array<std::uint8_t, 3> background{255, 255, 255};  // what shows through alpha where channels < 4
   bool strict = false;                                    // a file that can't be used is an error, not skipped
@@ -55,6 +58,7 @@ class Dataset {
   int height() const { return height_; }
   int width() const { return width_; }
   int channels() const { return channels_; }
+  bool resized() const { return resized_; }  // some of them were cropped or scaled to this size
   std::int64_t picture_bytes() const { return std::int64_t{height_} * width_ * channels_; }
   const std::string& name() const { return name_; }  // short, of [A-Za-z0-9._-]: part of a run folder's name
   const std::string& fingerprint() const { return fingerprint_; }  // SHA-256 of names and contents, of IDX the contents
@@ -76,6 +80,7 @@ class Dataset {
   int height_ = 0;
   int width_ = 0;
   int channels_ = 0;
+  bool resized_ = false;
   std::string name_;
   std::string fingerprint_;
   std::vector<int> labels_;

@@ -29,8 +29,8 @@ class AdamOptimizer {
   Parameters m_, v_;
 };
 
-// averaged += (1 - decay) (network - averaged) for what is not trained: the running statistics.
-void average_running_stats(Parameters& averaged, const Parameters& network, double decay);
+// averaged += state.ema_step (network - averaged) for what is not trained: the running statistics. state: a StepState.
+void average_running_stats(Parameters& averaged, const Parameters& network, const Tensor& state);
 
 // Copies all values from one network to another of the same parameters.
 void copy_parameters(Parameters& to, const Parameters& from);

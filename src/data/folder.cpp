@@ -49,6 +49,7 @@ class FolderDataset final : public Dataset {
     } while (shape != common_shape());
     std::sort(skipped_.begin(), skipped_.end(), [](const auto& a, const auto& b) { return a.file < b.file; });
     require_one_size();
+    resized_ = std::ranges::any_of(files_, [this](const FolderFile& file) { return file.info.height != height_ || file.info.width != width_; });
     std::string list;
     for (const FolderFile& file : files_) list += fmt::format("{}\n{}\n{}\n", file.name, file.bytes, file.sha256);
     fingerprint_ = sha256_hex(std::as_bytes(std::span(list)));
@@ -138,7 +139,25 @@ class FolderDataset final : public Dataset {
                             part_ == Part::whole ? fmt::format("; `pastiche data check {}` lists all", shell_word(root_.native())) : ""));
   }
 
-  // The most frequent size unless one was asked for, and gray only where everything is.
+  // The one size of all pictures; the most frequent one where they differ and have to be the same (require_one_size).
+  std::pair<int, int> own_size(const std::map<std::pair<int, int>, std::int64_t>& sizes) const {
+    const int most = options_.most_side;
+    const auto common = std::max_element(sizes.begin(), sizes.end(), [](const auto& a, const auto& b) { return a.second < b.second; })->first;
+    const auto scaled = [](int side, double scale) { return std::max(4, static_cast<int>(side * scale) / 4 * 4); };
+    if (most == 0) return common;
+    if (sizes.size() == 1) {
+      const auto [height, width] = common;
+      const double scale = static_cast<double>(most) / std::max(height, width);
+      return scale >= 1 ? common : std::pair(scaled(height, scale), scaled(width, scale));
+    }
+    std::vector<int> shorter;
+    for (const FolderFile& file : files_) shorter.push_back(std::min(file.info.height, file.info.width));
+    std::nth_element(shorter.begin(), shorter.begin() + static_cast<std::ptrdiff_t>(shorter.size() / 2), shorter.end());
+    const int side = scaled(std::min(most, shorter[shorter.size() / 2]), 1);
+    return {side, side};
+  }
+
+  // Gray only where everything is.
   Shape common_shape() const {
     std::map<std::pair<int, int>, std::int64_t> sizes;
     bool gray = true;
@@ -146,16 +165,14 @@ class FolderDataset final : public Dataset {
       ++sizes[{file.info.height, file.info.width}];
       gray = gray && file.info.is_gray();
     }
-    const auto most =
-        std::max_element(sizes.begin(), sizes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
     Shape shape{options_.height, options_.width, options_.channels};
-    if (shape.height == 0) std::tie(shape.height, shape.width) = most->first;
+    if (shape.height == 0) std::tie(shape.height, shape.width) = own_size(sizes);
     if (shape.channels == 0) shape.channels = gray ? 1 : 3;
     return shape;
   }
 
   void require_one_size() const {
-    if (options_.height != 0) return;
+    if (options_.height != 0 || options_.most_side != 0) return;
     for (const FolderFile& file : files_) {
       if (file.info.height == height_ && file.info.width == width_) continue;
       throw Error(ExitCode::bad_data, fmt::format("pictures in {} differ in size ({} is {}x{}, most are {}x{}); give "

@@ -68,7 +68,7 @@ std::optional<double> try_share(std::string_view text) {
 
 std::optional<Augment> try_augment(std::string_view text) {
   Augment augment;
-  if (text == "none") return augment;
+  if (text == "none" || text == "auto") return augment;  // make_task() has chosen by the time that it matters
   while (true) {
     const std::string_view name = text.substr(0, text.find(','));
     if (name == "color") augment.color = true;
@@ -347,11 +347,14 @@ TrainConfig default_config(const std::string& model, const std::string& preset) 
   config.preset = preset;
   if (!is_translation(model)) return config;
   const bool full = preset == "full";
+  config.augment = "none";
+  config.lr_g = config.lr_d = 2e-4;
+  config.beta1 = 0.5;
+  config.beta2 = 0.999;
   config.size = full ? ImageSize{256, 256} : ImageSize{64, 64};
   config.mirror = true;
   config.crop = 1.125;
   config.ngf = config.ndf = full ? 64 : 32;
-  config.batch = full ? 1 : 4;
   config.decay_from = 0.5;
   config.ema = 0;
   config.grid = "4x8";

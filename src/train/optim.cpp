@@ -29,9 +29,9 @@ void AdamOptimizer::step(std::span<const Var> gradients, const Tensor& state) {
   parameters_.backend().adam_ema({.value = value, .grad = grad, .m = m, .v = v, .ema = ema}, settings_, state);
 }
 
-void average_running_stats(Parameters& averaged, const Parameters& network, double decay) {
+void average_running_stats(Parameters& averaged, const Parameters& network, const Tensor& state) {
   for (std::size_t i = 0; i < network.all().size(); ++i) {
-    if (!network.all()[i].trainable) averaged.backend().lerp(averaged.all()[i].value, network.all()[i].value, 1 - decay);
+    if (!network.all()[i].trainable) averaged.backend().ema(averaged.all()[i].value, network.all()[i].value, state);
   }
 }
 

@@ -94,6 +94,13 @@ std::size_t training_bytes(const TrainingTask& task, const TrainConfig& config, 
   return PlannedTraining(task, config, batch).held_bytes();
 }
 
+double step_flop(const TrainConfig& config, const ModelConfig& model) {
+  PlanBackend backend;
+  GanTrainer trainer(backend, config, model);
+  step_on_gray(trainer, config, config.batch);
+  return backend.flop();
+}
+
 std::int64_t largest_batch(const TrainingTask& task, const TrainConfig& config, std::int64_t limit, std::size_t bytes) {
   std::int64_t fits = 0, too_large = limit + 1;
   while (too_large - fits > 1) {

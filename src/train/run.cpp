@@ -492,6 +492,7 @@ namespace {
 TrainConfig config_of_run(const fs::path& folder) {
   const fs::path path = folder / "config.toml";
   TrainConfig config;
+  config.ema_warmup = false;  // of runs that began before there was one
   std::error_code error;
   if (fs::file_size(path, error) > 0 && !error) {
     try {

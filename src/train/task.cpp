@@ -25,8 +25,11 @@ std::array<std::uint8_t, 3> color_of(const std::string& hex) {
   return {static_cast<std::uint8_t>(value >> 16), static_cast<std::uint8_t>(value >> 8), static_cast<std::uint8_t>(value)};
 }
 
+bool on_gpu(const TrainConfig& config) { return choose_device(config.device).name == "cuda"; }
+
 DataOptions data_options(const TrainConfig& c) {
-  return {.height = c.size.height, .width = c.size.width, .channels = c.channels, .background = color_of(c.background), .strict = c.strict};
+  return {.height = c.size.height, .width = c.size.width, .most_side = on_gpu(c) ? 128 : 64, .channels = c.channels,
+          .background = color_of(c.background), .strict = c.strict};
 }
 
 std::string absolute(const std::string& path) { return fs::absolute(path).lexically_normal().string(); }
@@ -101,6 +104,27 @@ std::vector<std::vector<Image>> pictures_of(std::initializer_list<const Dataset*
   return result;
 }
 
+// What was left to choose, when everything else stands in `config`. The rules use what the user said and what the data is, never a time that
+// was measured, so that the same command is the same training everywhere.
+void choose_batch(TrainConfig& config, std::int64_t pictures, std::int64_t usual) {
+  if (config.batch == 0) config.batch = static_cast<int>(std::min(usual, pictures));
+}
+
+// The widest networks whose steps would be enough by the time that was given. On a GPU that is no question.
+int width_for(const TrainConfig& config, ModelConfig model) {
+  constexpr int widths[] = {64, 32, 16};
+  constexpr double enough_steps = 2500, processor_flop = 1e11, usual_seconds = 1800;
+  if (on_gpu(config)) return widths[0];
+  const double seconds = config.time.empty() ? usual_seconds : parse_duration(config.time);
+  for (const int width : widths) {
+    model.ngf = model.ndf = width;
+    if (enough_steps * step_flop(config, model) <= seconds * processor_flop) return width;
+  }
+  return std::end(widths)[-1];
+}
+
+constexpr std::int64_t few_pictures = 5000;  // of fewer, a discriminator soon knows each one (Zhao et al., 2020)
+
 // ---- new pictures ----------------------------------------------------------------------------------------------------
 
 class GanTask final : public TrainingTask {
@@ -113,11 +137,16 @@ class GanTask final : public TrainingTask {
     config.data = absolute(config.data);
     config.size = {data_->height(), data_->width()};
     config.channels = data_->channels();
+    choose_batch(config, data_->size(), 64);
     require_a_batch(config, data_->size(), config.data);
-    config_ = config;
+    if (config.augment == "auto") config.augment = data_->size() < few_pictures ? "color,translation,cutout" : "none";
     model_ = {.name = config.model, .height = config.size.height, .width = config.size.width, .channels = config.channels,
               .nz = config.nz, .ngf = config.ngf, .ndf = config.ndf, .base = config.base, .d_norm = config.d_norm,
               .dropout = config.dropout};
+    if (config.ngf == 0) config.ngf = config.ndf == 0 ? width_for(config, model_) : config.ndf;
+    if (config.ndf == 0) config.ndf = config.ngf;
+    model_.ngf = config.ngf, model_.ndf = config.ndf;
+    config_ = config;
     const Grid grid = parse_grid(config.grid);
     std::vector<std::uint64_t> seeds(static_cast<std::size_t>(grid.columns * grid.rows));
     std::iota(seeds.begin(), seeds.end(), 0);
@@ -132,6 +161,9 @@ class GanTask final : public TrainingTask {
     std::vector<std::string> notes;
     if (!data_->skipped().empty()) notes.push_back(skipped_note(data_->skipped().size(), config_.data));
     if (!data_->left_out().empty()) notes.push_back("left out: " + left_out_text(data_->left_out()));
+    if (data_->resized()) notes.push_back(fmt::format("pictures are cropped and resized to {}; --size chooses another", to_text(config_.size)));
+    notes.push_back(fmt::format("{} pictures, batch {}, widths {} and {}, augment {}, learning rates {:g} and {:g}", data_->size(), config_.batch,
+                                config_.ngf, config_.ndf, config_.augment, config_.lr_g, config_.lr_d));
     return notes;
   }
   std::vector<std::string> take_notes() override { return loader_ ? replaced_.add(loader_->take_replaced(), config_.data) : std::vector<std::string>(); }
@@ -200,7 +232,13 @@ class TranslationTask final : public TrainingTask {
     config.size = {data_.height, data_.width};
     config.channels = data_.channels;
     const bool fewer_targets = !config.style.empty() && data_.b->size() < data_.a->size();
-    require_a_batch(config, std::min(data_.a->size(), data_.b->size()), fewer_targets ? config.style : config.data);
+    const std::int64_t fewer = std::min(data_.a->size(), data_.b->size());
+    choose_batch(config, fewer, config.preset == "full" ? 1 : 4);
+    require_a_batch(config, fewer, fewer_targets ? config.style : config.data);
+    if (config.augment == "auto") config.augment = "none";
+    const int width = config.preset == "full" ? 64 : 32;
+    if (config.ngf == 0) config.ngf = width;
+    if (config.ndf == 0) config.ndf = width;
     network_ = translator_of(config);
     config_ = config;
     require_sides();

@@ -55,6 +55,8 @@ std::int64_t steps_limit(const TrainConfig& config, std::int64_t pictures);
 
 // What the tensors of a training step take of a backend's memory, found without taking any. A backend's own workspaces come on top.
 std::size_t training_bytes(const TrainingTask& task, const TrainConfig& config, std::int64_t batch);
+// Operations of a step of the training of new pictures, as LaunchCost counts them.
+double step_flop(const TrainConfig& config, const ModelConfig& model);
 // The largest batch, at most `limit`, whose training_bytes fit into `bytes`; 0 where not even one picture does.
 std::int64_t largest_batch(const TrainingTask& task, const TrainConfig& config, std::int64_t limit, std::size_t bytes);
 // Error(out_of_memory) where the training surely takes more memory than there is, before it takes any. Else the backend leaves what a

@@ -14,6 +14,12 @@ namespace {
 enum Metric { loss_g, loss_d, d_real, d_fake, loss_content };  // of StepState::metric
 constexpr std::int32_t losses = 3;                             // ids for find_nonfinite: gradients follow them
 
+// Of the averages of weights in step t. It rises, or the random weights of the start would be in them for 1 / (1 - ema) steps and more.
+double ema_decay(const TrainConfig& config, std::int64_t t) {
+  const auto steps = static_cast<double>(t);
+  return config.ema_warmup ? std::min(config.ema, (1 + steps) / (10 + steps)) : config.ema;
+}
+
 }  // namespace
 
 Trainer::Trainer(Backend& backend, const TrainConfig& config, const Shape& picture, std::size_t domains, DType dtype)
@@ -27,8 +33,7 @@ Trainer::Trainer(Backend& backend, const TrainConfig& config, const Shape& pictu
 
 void Trainer::add_network(Side side, Parameters& parameters, Parameters* averaged) {
   if (averaged != nullptr) copy_parameters(*averaged, parameters);
-  const Adam adam{.slot = static_cast<int>(side), .beta1 = config_.beta1, .beta2 = config_.beta2, .eps = config_.adam_eps,
-                  .ema_decay = config_.ema};
+  const Adam adam{.slot = static_cast<int>(side), .beta1 = config_.beta1, .beta2 = config_.beta2, .eps = config_.adam_eps};
   networks_.emplace_back(parameters, averaged, adam);
 }
 
@@ -90,6 +95,7 @@ void Trainer::begin_step() {
   }
   state_.optim[static_cast<int>(Side::g)] = {.lr = rate * config_.lr_g, .t = state_.step};
   state_.optim[static_cast<int>(Side::d)] = {.lr = rate * config_.lr_d, .t = state_.step};
+  state_.ema_step = 1 - ema_decay(config_, state_.step);
   state_.nonfinite = -1;
   write_step_state(state_tensor_, state_);
 }
@@ -151,7 +157,7 @@ void Trainer::update(std::span<const Var> gradients, std::initializer_list<std::
     for (const Var& gradient : own) values.push_back(gradient.value());
     backend_.find_nonfinite(state_tensor_, values, id);
     network.adam.step(own, state_tensor_);
-    if (network.averaged != nullptr) average_running_stats(*network.averaged, network.parameters, config_.ema);
+    if (network.averaged != nullptr) average_running_stats(*network.averaged, network.parameters, state_tensor_);
   }
 }
 

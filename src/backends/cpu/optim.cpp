@@ -60,7 +60,7 @@ void CpuBackend::adam_ema(const AdamTensors& tensors, const Adam& p, const Tenso
                       static_cast<float>(now.lr / (1 - std::pow(p.beta1, t))),
                       static_cast<float>(1 / std::sqrt(1 - std::pow(p.beta2, t))),
                       static_cast<float>(p.eps),
-                      static_cast<float>(1 - p.ema_decay)};
+                      static_cast<float>(read(state).ema_step)};
   struct Part {
     std::int64_t n;
     float* w;
@@ -86,8 +86,8 @@ void CpuBackend::adam_ema(const AdamTensors& tensors, const Adam& p, const Tenso
   });
 }
 
-void CpuBackend::lerp(Tensor& y, const Tensor& x, double weight) {
-  const auto part = static_cast<float>(weight);
+void CpuBackend::ema(Tensor& y, const Tensor& x, const Tensor& state) {
+  const auto part = static_cast<float>(read(state).ema_step);
   with_float(y, x, [&]<class To, class From>(To, From) {
     for_elements(threads_, y.elements(), [=, from = x.data<From>(), to = y.mutable_data<To>()](std::int64_t i) {
       const float before = load(to, i);

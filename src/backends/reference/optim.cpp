@@ -23,12 +23,13 @@ void ReferenceBackend::adam_ema(const AdamTensors& tensors, const Adam& p, const
     store(tensors.m[i], m);
     store(tensors.v[i], v);
     store(tensors.value[i], w);
-    if (!tensors.ema.empty()) lerp(tensors.ema[i], tensors.value[i], 1 - p.ema_decay);
+    if (!tensors.ema.empty()) ema(tensors.ema[i], tensors.value[i], state);
   }
 }
 
-void ReferenceBackend::lerp(Tensor& y, const Tensor& x, double weight) {
-  map(y, y, x, [&](double from, double to) { return from + weight * (to - from); });
+void ReferenceBackend::ema(Tensor& y, const Tensor& x, const Tensor& state) {
+  const double step = read_step_state(state).ema_step;
+  map(y, y, x, [&](double from, double to) { return from + step * (to - from); });
 }
 
 void ReferenceBackend::find_nonfinite(Tensor& state, std::span<const Tensor> tensors, int first_id) {
