@@ -44,6 +44,8 @@ bool in_sample(std::string_view table, std::size_t i, std::size_t one_in) {
   return taken;
 }
 
+bool has_turn(std::size_t number, std::size_t of) { return in_sample(hash_of_commit(), "turns of long tests", number, of); }
+
 std::size_t core_one_in() { return std::getenv("PASTICHE_SAMPLE_CORE") == nullptr ? 1 : 8; }
 
 std::string sample_summary() {

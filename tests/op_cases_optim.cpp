@@ -66,7 +66,7 @@ void add_optim_cases(std::vector<OpCase>& cases) {
                        .inputs = inputs, .run = [=](const OpRun& r) { return run_adam(r, p, t, with_ema); },
                        .bound = 1e-6, .bf16 = false, .differentiable = false});
     }
-    cases.push_back({.op = "ema", .inputs = {{s, Values::any, Role::parameter}, {s, Values::any, Role::parameter}}, .run = [](const OpRun& r) {
+    cases.push_back({.op = "ema", .detail = "by 0.25", .inputs = {{s, Values::any, Role::parameter}, {s, Values::any, Role::parameter}}, .run = [](const OpRun& r) {
                        Tensor state = make_step_state(r.backend);
                        StepState now;
                        now.ema_step = 0.25;

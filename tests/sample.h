@@ -16,6 +16,9 @@ bool sampling();
 // in_sample() for PASTICHE_SAMPLE, counted.
 bool in_sample(std::string_view table, std::size_t i, std::size_t one_in);
 
+// Whether long test `number` of so many, which take turns from commit to commit, has its turn.
+bool has_turn(std::size_t number, std::size_t of);
+
 // For the tables of the core suites: 1, or 8 where PASTICHE_SAMPLE_CORE is set, which says that all rows were run in another build.
 std::size_t core_one_in();
 

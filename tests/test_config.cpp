@@ -78,7 +78,7 @@ const Golden golden[] = {
     {"adam-eps = 0", "1:12: adam-eps is 0: expected a number from 1e-16 to 1"},
     {"channels = 2", "1:12: channels is 2: expected 1 (gray), 3 (colour), 4 (with alpha) or 0 (as the data)"},
     {"loss = \"wgan\"", "1:8: loss is 'wgan': expected non-saturating, minimax, lsgan, hinge"},
-    {"augment = \"color,\"", "1:11: augment is 'color,': expected none, or of color, translation and cutout, with commas between"},
+    {"augment = \"color,\"", "1:11: augment is 'color,': expected auto, none, or of color, translation and cutout, with commas between"},
     {"kernel = \"conv2d=6\"", "1:10: kernel is 'conv2d=6': expected conv2d=RUNG or gemm=RUNG, or both with a comma, of the rungs 0 naive, "
      "1 shared tile, 2 register tile, 3 vector loads, 4 double buffer, 5 tensor core"},
     {"holdout = \"1\"", "1:11: holdout is '1': expected a share such as 5% or 0.05, below 1"},

@@ -164,7 +164,7 @@ TEST_F(Training, TheAverageWarmsUp) {
     config.ema_warmup = warmup;
     config.ema = 0.5;
     GanTrainer trainer(*backend, config, {.height = 16, .width = 16, .nz = 4, .ngf = 2, .ndf = 2});
-    const auto values = [](const Generator& generator) {
+    const auto values = [](Generator& generator) {
       std::vector<double> all;
       for (const Parameter& p : generator.parameters().all()) {
         const std::vector<double> some = host_values(p.value);

@@ -243,7 +243,7 @@ std::string to_text(ImageSize size) {
 }
 
 Augment parse_augment(std::string_view text) {
-  return or_usage_error(try_augment(text), text, "none, or of color, translation and cutout, with commas between");
+  return or_usage_error(try_augment(text), text, "auto, none, or of color, translation and cutout, with commas between");
 }
 
 double parse_share(std::string_view text) { return or_usage_error(try_share(text), text, "a share such as 5% or 0.05, below 1"); }

@@ -195,6 +195,11 @@ def patch_nce(result, source, temperature):
 # ---- training --------------------------------------------------------------------------------------------------------
 
 
+def ema_decay(settings, step):
+    """Of the averages of weights in this step, the first being 1."""
+    return min(settings["ema"], (1 + step) / (10 + step)) if settings.get("ema-warmup") else settings["ema"]
+
+
 class Training:
     """TranslationTrainer. `settings` are options of `pastiche train`; words(stream, step, count) draws 32-bit numbers; `steps` is
     of the whole training, for the decay of the learning rates."""
@@ -248,7 +253,7 @@ class Training:
         told = getattr(self, f"{self.model}_step")(a, b)
         with torch.no_grad():
             for name, average in self.averages.items():
-                torch._foreach_lerp_(list(average.parameters()), list(self.networks[name].parameters()), 1 - self.settings["ema"])
+                torch._foreach_lerp_(list(average.parameters()), list(self.networks[name].parameters()), 1 - ema_decay(self.settings, self.step_number))
             loss_g, loss_d, real_logits, fake_logits, content = told
             return [value.item() for value in (loss_g, loss_d, real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), content)]
 
