@@ -28,6 +28,29 @@ class CliData : public Cli {
   static nlohmann::json run_json(const fs::path& run) { return nlohmann::json::parse(text_of(run / "run.json")); }
 };
 
+// Pictures of any size and number, and nothing said but where they are.
+TEST_F(CliData, TrainsOnAFolderWithNoOtherFlag) {
+  put_pictures("pictures", 20);
+  for (const auto& [name, height, width] : {std::tuple("wide.png", 40, 90), {"tall.png", 200, 70}}) {
+    write_file_atomically(folder_ / "pictures" / name, encode_png(Image{height, width, 3, std::vector<std::uint8_t>(static_cast<std::size_t>(height * width * 3), 90)}));
+  }
+  const Finished f = run("train --data pictures --steps 1");
+  ASSERT_EQ(f.code, 0) << f.err;
+  EXPECT_NE(f.err.find("pictures are cropped and resized to 32; --size chooses another"), std::string::npos) << f.err;
+  EXPECT_NE(f.err.find("22 pictures, batch 22, widths 64 and 64, augment color,translation,cutout, learning rates 0.001 and 0.001"), std::string::npos) << f.err;
+  const std::string config = text_of(only_run() / "config.toml");
+  for (const char* words : {"size = \"32\"", "batch = 22", "ngf = 64", "ndf = 64", "augment = \"color,translation,cutout\""}) {
+    EXPECT_NE(config.find(words), std::string::npos) << words;
+  }
+  // The time that is given decides how wide the networks are, and the number of pictures whether they are augmented.
+  for (const auto& [time, widths] : {std::pair("10s", "widths 16 and 16"), {"10m", "widths 32 and 32"}, {"2h", "widths 64 and 64"}}) {
+    const Finished plan = run("train --plan --data " + fashion + " --size 28 --time " + time);
+    EXPECT_NE(plan.out.find(widths), std::string::npos) << plan.out << plan.err;
+  }
+  EXPECT_NE(run("train --plan --data pictures --ngf 8").out.find("widths 8 and 8"), std::string::npos);
+  EXPECT_NE(run("train --plan --data pictures --ndf 8 --augment none --batch 4").out.find("batch 4, widths 8 and 8, augment none"), std::string::npos);
+}
+
 TEST_F(CliData, ItsOwnRunsAreNoPictures) {
   put_pictures("pictures", 24);
   const std::string train = "train --data pictures --out pictures/runs --steps 2 --snap 1" + small;

@@ -187,6 +187,7 @@ std::vector<Image> translate_pictures(Translator& translator, std::span<const Im
 struct TrainingPlan {
   TrainConfig config;  // made definite
   std::string data, backend;
+  std::vector<std::string> notes;  // on the data, and on what was chosen
   std::int64_t pictures;
   double flop_per_picture;     // multiplications and additions of a training step's convolutions and GEMMs, upsampling folded
   double flop_to_generate;     // of one picture

@@ -155,8 +155,10 @@ std::string duration_text(double seconds) {
 int print_plan(const TrainArguments& arguments) {
   const TrainingPlan plan = plan_training(resolved(arguments));
   const TrainConfig& c = plan.config;
-  fmt::print("{} {}, {} pictures of {}x{}x{}, batch {}, {}, on {}\n\n", c.model, plan.data, plan.pictures, c.size.width, c.size.height,
+  fmt::print("{} {}, {} pictures of {}x{}x{}, batch {}, {}, on {}\n", c.model, plan.data, plan.pictures, c.size.width, c.size.height,
              c.channels, c.batch, c.precision, plan.backend);
+  for (const std::string& note : plan.notes) fmt::print("{}\n", note);
+  fmt::print("\n");
   fmt::print("arithmetic      {} a picture in a training step, {} to generate one\n", flop_text(plan.flop_per_picture),
              flop_text(plan.flop_to_generate));
   fmt::print("time            {:.3g} ms a step, {:.0f} pictures a second", 1e3 * plan.seconds_per_step, c.batch / plan.seconds_per_step);

@@ -182,6 +182,7 @@ TrainingPlan plan_training(TrainConfig config) {
   return {.config = config,
           .data = task->data_name(),
           .backend = backend->fingerprint(),
+          .notes = task->notes(),
           .pictures = task->pictures(),
           .flop_per_picture = planned.flop() / static_cast<double>(batch),
           .flop_to_generate = flop_to_generate,
