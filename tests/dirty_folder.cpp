@@ -324,6 +324,8 @@ std::vector<File> unusual_pictures() {
       {"rotated.jpg", make_jpeg({.orientation = 6})},
       {"garbage-between-markers.jpg", insert(jpeg, 20, Bytes(7, std::byte{0x42}))},
       {"no-eoi.jpg", cut(jpeg, jpeg.size() - 2)},
+      {"no-iend.png", cut(png, png.size() - 12)},
+      {"cut-iend.png", cut(png, png.size() - 3)},
       {"padded.jpg", join({jpeg, Bytes(500)})},
   };
   return files;
@@ -343,7 +345,6 @@ std::vector<File> broken_pictures() {
       {"signature-only.png", cut(png, 8)},
       {"cut-in-ihdr.png", cut(png, 20)},
       {"ihdr-only.png", cut(png, 33)},
-      {"no-iend.png", cut(png, png.size() - 12)},
       {"crc-ihdr.png", changed(png, 29, std::to_integer<int>(png[29]) ^ 1)},
       {"crc-idat.png", changed(png, png.size() - 13, std::to_integer<int>(png[png.size() - 13]) ^ 1)},
       {"zlib-error.png",

@@ -277,6 +277,15 @@ TEST(Image, RefusesWhatIsTooLarge) {
   }
 }
 
+// What cameras of 50 and 100 megapixels take is no exception; a bomb is none that memory is spent on.
+TEST(Image, LargePicturesAreBoundByMemory) {
+  const Bytes sixty = dirty::make_png({.color = PNG_COLOR_TYPE_GRAY, .depth = 1, .width = 10000, .height = 6000});
+  const Image image = decode_picture(sixty);
+  EXPECT_EQ(std::pair(image.width, image.height), std::pair(10000, 6000));
+  const Bytes bomb = dirty::make_png({.color = PNG_COLOR_TYPE_GRAY, .depth = 1, .width = 20000, .height = 14000});
+  EXPECT_NE(refusal(bomb).find("20000x14000"), std::string::npos);
+}
+
 TEST(Image, ReadsRegularFilesOnly) {
   const TemporaryFolder folder;
   ::mkfifo((folder / "a.png").c_str(), 0666);
@@ -315,6 +324,20 @@ TEST(Image, PngKeepsPixelsAndText) {
   EXPECT_THROW(encode_png(pattern(2, 2, 3), {{std::string(80, 'k'), "x"}}), Error);
   EXPECT_THROW(encode_png({2, 2, 3, {}}), Error);
   EXPECT_THROW(encode_png({0, 0, 1, {}}), Error);
+}
+
+// ImageMagick writes text behind the pixels.
+TEST(Image, PngTextIsFoundBehindThePixels) {
+  Bytes png = dirty::after_header(dirty::make_png({.color = PNG_COLOR_TYPE_PALETTE}), dirty::png_chunk("tEXt", dirty::bytes_of(std::string("first\0in front", 14))));
+  const Bytes end(png.end() - 12, png.end());
+  png.resize(png.size() - 12);
+  const Bytes text = dirty::png_chunk("tEXt", dirty::bytes_of(std::string("second\0behind", 13)));
+  EXPECT_EQ(read_png_text(dirty::join({png, text, end})), (PictureText{{"first", "in front"}, {"second", "behind"}}));
+  Bytes broken = text;
+  broken.back() ^= std::byte{1};
+  for (const Bytes& odd : {dirty::join({png, broken, end}), dirty::join({png, Bytes(text.begin(), text.end() - 4)})}) {
+    EXPECT_EQ(read_png_text(odd), (PictureText{{"first", "in front"}})) << "a wrong CRC, or the end";
+  }
 }
 
 TEST(Image, JpegIsNear) {

@@ -39,7 +39,8 @@ struct PictureInfo {
 
 std::string to_string(const PictureInfo& info);  // such as "png palette 4-bit alpha"
 
-inline constexpr std::int64_t default_max_pixels = 50'000'000;
+// No picture of more pixels than this is decoded (16,384x16,384; cameras and phones have up to 200 million), and none for which memory is short.
+inline constexpr std::int64_t default_max_pixels = std::int64_t{1} << 28;
 
 struct DecodeOptions {
   int channels = 0;  // 1, 3 or 4; 0: 4 with alpha, else 1 for gray and 3 for colour
@@ -49,13 +50,15 @@ struct DecodeOptions {
 
 // PNG and JPEG, told apart by content. Every variety comes out as 8 bits upright: palette, 1 to 16 bits, tRNS, Adam7,
 // progressive, CMYK and YCCK (inverted where Adobe's marker says so), EXIF orientation. An ICC profile is followed to
-// sRGB, unless it is broken or of over a MiB (4 of a JPEG); gamma is ignored. Throw Error(bad_file) for anything truncated, corrupt, too large or of another format.
+// sRGB, unless it is broken or of over a MiB (4 of a JPEG); gamma is ignored. Throw Error(bad_file) for anything truncated, corrupt,
+// too large or of another format, and Error(out_of_memory), before anything is allocated, where the machine has not the 12 bytes a pixel that
+// decoding a large one may take.
 PictureInfo probe_picture(std::span<const std::byte> file, std::int64_t max_pixels = default_max_pixels);
 Image decode_picture(std::span<const std::byte> file, const DecodeOptions& options = {});
 Image read_picture(const std::filesystem::path& path, const DecodeOptions& options = {});
 
 // No picture file larger than this is read.
-inline constexpr std::size_t max_picture_bytes = std::size_t{256} << 20;
+inline constexpr std::size_t max_picture_bytes = std::size_t{512} << 20;
 
 // Keyword (1 to 79 printable ASCII characters) and value (UTF-8), such as the seed and the model that drew a picture.
 using PictureText = std::vector<std::pair<std::string, std::string>>;
@@ -64,7 +67,7 @@ using PictureText = std::vector<std::pair<std::string, std::string>>;
 std::vector<std::byte> encode_png(const Image& image, const PictureText& text = {});
 // Gray or RGB; alpha is composed over white. `quality` is libjpeg's, 1 to 100; colour is as sharp as lightness.
 std::vector<std::byte> encode_jpeg(const Image& image, int quality = 95);
-// Every tEXt, zTXt and iTXt chunk before the pixels, in the order of the file, each of at most 1 MiB.
+// Every tEXt, zTXt and iTXt chunk, before the pixels and behind, in the order of the file, each of at most 1 MiB.
 // Throws Error(bad_file) where one is broken.
 PictureText read_png_text(std::span<const std::byte> file);
 

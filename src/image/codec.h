@@ -62,6 +62,7 @@ class PngChunks {
   explicit PngChunks(Bytes file) : rest_(file.subspan(8)) {}
   // None at the end of the file and where the next chunk is cut.
   std::optional<PngChunk> next();
+  Bytes rest() const { return rest_; }
 
  private:
   Bytes rest_;

@@ -1,9 +1,12 @@
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "codec.h"
+#include "core/system.h"
+#include "pastiche/backend.h"
 #include "pastiche/files.h"
 
 namespace pastiche {
@@ -59,6 +62,20 @@ Image upright(Image image, int orientation) {
   return result;
 }
 
+// Throws Error(out_of_memory) where there is too little for a large picture. Large ones are decoded one at a time, as each counts on all that
+// is free.
+std::unique_lock<std::mutex> turn_of(const PictureInfo& info) {
+  static std::mutex large_pictures;
+  constexpr std::size_t large = std::size_t{1} << 24, bytes_a_pixel = 12;  // 4 samples as stored, in other channels, and turned
+  const std::size_t pixels = std::size_t(info.height) * static_cast<std::size_t>(info.width);
+  if (pixels < large) return {};
+  std::unique_lock turn(large_pictures);
+  const std::size_t free = free_memory().with_swap;
+  if (bytes_a_pixel * pixels <= free) return turn;
+  throw Error(ExitCode::out_of_memory, fmt::format("too large ({}x{}): decoding it may take {}, and {} are free; make it smaller", info.width, info.height,
+                                                   bytes_text(bytes_a_pixel * pixels), bytes_text(free)));
+}
+
 std::uint8_t luma(int red, int green, int blue) {
   return static_cast<std::uint8_t>((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16);
 }
@@ -92,6 +109,7 @@ PictureInfo probe_picture(std::span<const std::byte> file, std::int64_t max_pixe
 
 Image decode_picture(std::span<const std::byte> file, const DecodeOptions& options) {
   const PictureInfo info = probe_picture(file, options.max_pixels);
+  const auto turn = codec::turn_of(info);
   Image image = info.format == PictureFormat::png ? codec::decode_png(file) : codec::decode_jpeg(file);
   const bool gray = image.channels <= 2;
   const bool alpha = image.channels == 2 || image.channels == 4;

@@ -120,6 +120,23 @@ PictureInfo probe_png(Bytes file) {
   return info;
 }
 
+// Of a PNG all that stands before the pixels, the text behind them, and then where the pixels begin: up to there libpng reads text. That
+// behind the pixels, where ImageMagick puts it, it gives only to those who decode them. What is cut before the pixels stays so.
+std::vector<std::byte> text_before_pixels(Bytes file) {
+  std::vector<std::byte> head(file.begin(), file.begin() + signature.size());
+  const auto append = [&](const std::byte* begin, const std::byte* end) { head.insert(head.end(), begin, end); };
+  PngChunks chunks(file);
+  std::optional<PngChunk> pixels;
+  while (const auto chunk = chunks.next()) {
+    const bool text = chunk->type == "tEXt" || chunk->type == "zTXt" || chunk->type == "iTXt";
+    if (chunk->type == "IDAT") pixels = pixels ? pixels : chunk;
+    else if (!pixels || text) append(chunk->data.data() - 8, chunk->data.data() + chunk->data.size() + 4);
+  }
+  if (pixels) append(pixels->data.data() - 8, pixels->data.data());
+  else append(chunks.rest().data(), chunks.rest().data() + chunks.rest().size());
+  return head;
+}
+
 Image decode_png(Bytes file) {
   Reader reader(file);
   Image image;
@@ -154,10 +171,8 @@ Image decode_png(Bytes file) {
   image.pixels.resize(height * stride);
   rows.resize(height);
   for (std::size_t y = 0; y < height; ++y) rows[y] = image.pixels.data() + y * stride;
-  reader.protect([&] {
-    png_read_image(reader.png, rows.data());
-    png_read_end(reader.png, nullptr);
-  });
+  // Which checks all of the pixels. What follows them harms none, and may be missing, as in what a camera left when its battery was empty.
+  reader.protect([&] { png_read_image(reader.png, rows.data()); });
   to_srgb(std::as_bytes(std::span(profile, profile_bytes)), image);
   return image;
 }
@@ -166,7 +181,8 @@ Image decode_png(Bytes file) {
 
 PictureText read_png_text(std::span<const std::byte> file) {
   if (!codec::is_png(file)) codec::bad_picture("not a PNG; text is read from PNG only");
-  codec::Reader reader(file);
+  const std::vector<std::byte> without_pixels = codec::text_before_pixels(file);
+  codec::Reader reader(without_pixels);
   png_textp texts = nullptr;
   int count = 0;
   reader.protect([&] {
