@@ -80,6 +80,23 @@ TEST_F(Files, WriteReplacesAndLeavesNothingElse) {
   EXPECT_EQ(entries(), 1u);
 }
 
+TEST_F(Files, ManyFilesAreSyncedAtOnce) {
+  const std::vector<std::byte> bytes(3);
+  write_file_atomically(folder / "a", bytes, Sync::later);
+  write_where_named(folder / "b", bytes, Sync::later);
+  sync_file_system(folder);
+  EXPECT_EQ(read_file(folder / "a"), bytes);
+  EXPECT_EQ(read_file(folder / "b"), bytes);
+  EXPECT_EQ(entries(), 2u);
+  EXPECT_NE(message_of([&] { sync_file_system(folder / "absent"); }), "");
+}
+
+TEST(Ending, IsInSmallLetters) {
+  EXPECT_EQ(ending_of("a/IMG_0001.JPG"), ".jpg");
+  EXPECT_EQ(ending_of("x.tar.Gz"), ".gz");
+  for (const char* none : {"", "x", "a.b/x", ".PNG"}) EXPECT_EQ(ending_of(none), "") << none;
+}
+
 TEST_F(Files, WriteInTheCurrentFolder) {
   const fs::path before = fs::current_path();
   fs::current_path(folder);

@@ -13,15 +13,24 @@ namespace pastiche {
 // Replaces `path` in one step: a new file in the same folder, write, fsync, rename, fsync of the folder. A crash at any instant leaves
 // the old content or the new, never a mixture, and where the file system has unnamed files, nothing else. Permissions stay those of the
 // old file; a symbolic link is replaced, not followed. Error(bad_file) names the path, the bytes and the system's reason.
-void write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> parts);
-void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
+//
+// Of many files that can be made again, each is left to the system with Sync::later, and sync_file_system() at the end waits once for all.
+// A crash before that may leave an empty file.
+enum class Sync { now, later };
+void write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> parts, Sync sync = Sync::now);
+void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes, Sync sync = Sync::now);
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
 // The same for a place that a user names: where it is a symbolic link, what that leads to is replaced, and a FIFO or device is written to.
-void write_where_named(const std::filesystem::path& path, std::span<const std::byte> bytes);
+void write_where_named(const std::filesystem::path& path, std::span<const std::byte> bytes, Sync sync = Sync::now);
 void write_where_named(const std::filesystem::path& path, std::string_view text);
+// Waits until all that was written to the file system of `folder` is on the disk. Error(bad_file) where it is not.
+void sync_file_system(const std::filesystem::path& folder);
 // Where the symbolic link `path` leads to in the end, be it there or not; `path` itself where it is none.
 std::filesystem::path without_links(const std::filesystem::path& path);
+
+// The extension of a name in small letters: ".jpg" of IMG_0001.JPG, and "" where there is none.
+std::string ending_of(const std::filesystem::path& path);
 
 // A new, empty file for another program to fill, beside what it will replace, under a name that can't be guessed. It goes with this object,
 // and by remove_temporary_files(); those of processes that were killed outright go by remove_abandoned_files().

@@ -212,6 +212,8 @@ std::vector<float> sample_latents(std::span<const std::uint64_t> seeds, std::int
 
 // Pictures of latents [count * nz], by running statistics, at most `batch` at a time.
 std::vector<Image> generate_pictures(Generator& generator, std::span<const float> latents, std::int64_t batch = 64);
+// The same one by one, in order, of which no more than a batch is held.
+void generate_pictures(Generator& generator, std::span<const float> latents, const std::function<void(Image)>& each, std::int64_t batch = 64);
 
 // What the shell of a training does with its events.
 struct RunEvents {

@@ -57,7 +57,7 @@ void tell_left_out(const std::string& path, const Dataset& data, std::size_t unu
 }
 
 int run_eval(const EvalArguments& a) {
-  const bool is_model = std::filesystem::path(a.pictures).extension() == ".safetensors";
+  const bool is_model = ending_of(a.pictures) == ".safetensors";
   const auto backend = open_backend(a.device, a.threads);
   LoadedGenerator model;
   DataOptions shape;

@@ -133,12 +133,27 @@ fs::path find_model(const fs::path& where, const Recipe& recipe) {
 }
 
 int generate_again(const GenerateArguments& a, Backend& backend) {
+  const fs::path out = a.out.empty() ? "again.png" : a.out;
+  require_picture_name(out);
   const Recipe recipe = read_recipe(a.from);
   const fs::path path = find_model(a.model.empty() ? fs::path("runs") : fs::path(a.model), recipe);
   Maker maker{load_generator(backend, path)};
   const Image picture = recipe.grid ? maker.grid(*recipe.grid, recipe.seeds) : maker.pictures(recipe.seeds).front();
-  write_result(a.out.empty() ? "again.png" : a.out, encode_png(picture, picture_text(a, path, maker.loaded.hash, recipe.seeds, recipe.grid)));
+  write_result(out, encode_for(out, picture, picture_text(a, path, maker.loaded.hash, recipe.seeds, recipe.grid)));
   return 0;
+}
+
+// Each as soon as its batch is made.
+int write_pictures(const GenerateArguments& a, Maker& maker, std::span<const std::uint64_t> seeds, const fs::path& folder) {
+  Failures failures;
+  std::size_t made = 0;
+  generate_pictures(*maker.loaded.generator, sample_latents(seeds, maker.loaded.card.model.nz), [&](const Image& picture) {
+    const std::span<const std::uint64_t> seed = seeds.subspan(made++, 1);
+    const fs::path path = folder / fmt::format("seed{:06}.png", seed.front());
+    failures.attempt(path, [&] { write_result(path, encode_png(picture, picture_text(a, a.model, maker.loaded.hash, seed)), Sync::later); });
+  });
+  sync_file_system(folder);
+  return failures.report(seeds.size());
 }
 
 int run_generate(const GenerateArguments& a) {
@@ -150,11 +165,11 @@ int run_generate(const GenerateArguments& a) {
   if (a.interpolate > 0) {
     const std::vector<std::uint64_t> seeds = parse_seeds(a.seeds.empty() ? "0-7" : a.seeds);
     const fs::path out = a.out.empty() ? "morph.png" : a.out;
-    if (!is_stream(out) && out.extension() != ".gif" && out.extension() != ".png") {
+    if (!is_stream(out) && ending_of(out) != ".gif" && ending_of(out) != ".png") {
       throw Error(ExitCode::usage, "--interpolate writes .png (APNG) or .gif, or - for APNG on standard output");
     }
     const auto frames = generate_pictures(*maker.loaded.generator, interpolated_latents(seeds, a.interpolate, maker.loaded.card.model.nz));
-    write_result(out, out.extension() == ".gif" ? encode_gif(frames, 1000 / a.fps) : encode_apng(frames, 1000 / a.fps));
+    write_result(out, ending_of(out) == ".gif" ? encode_gif(frames, 1000 / a.fps) : encode_apng(frames, 1000 / a.fps));
   } else if (!a.seeds.empty() && a.grid.empty()) {
     const std::vector<std::uint64_t> seeds = parse_seeds(a.seeds);
     const fs::path folder = a.out.empty() ? "pictures" : a.out;
@@ -162,16 +177,19 @@ int run_generate(const GenerateArguments& a) {
     if (one_stream && seeds.size() > 1) {
       throw Error(ExitCode::usage, fmt::format("{} pictures don't fit into one stream; give a folder instead of --out {}, or a --grid", seeds.size(), printable(a.out)));
     }
-    if (!one_stream) make_folder(folder);
-    const std::vector<Image> pictures = maker.pictures(seeds);
-    for (std::size_t i = 0; i < seeds.size(); ++i) {
-      write_result(one_stream ? folder : folder / fmt::format("seed{:06}.png", seeds[i]),
-                   encode_png(pictures[i], picture_text(a, a.model, hash, std::span(seeds).subspan(i, 1))));
+    std::error_code absent;
+    if (one_stream || (seeds.size() == 1 && is_picture_name(folder) && !fs::is_directory(folder, absent))) {
+      write_result(folder, encode_for(folder, maker.pictures(seeds).front(), picture_text(a, a.model, hash, seeds)));
+      return 0;
     }
+    make_folder(folder);
+    return write_pictures(a, maker, seeds, folder);
   } else {
     const Grid grid = parse_grid(a.grid.empty() ? "8x8" : a.grid);
     const std::vector<std::uint64_t> seeds = parse_seeds(a.seeds.empty() ? fmt::format("0-{}", grid.columns * grid.rows - 1) : a.seeds);
-    write_result(a.out.empty() ? "grid.png" : a.out, encode_png(maker.grid(grid, seeds), picture_text(a, a.model, hash, seeds, grid)));
+    const fs::path out = a.out.empty() ? "grid.png" : a.out;
+    require_picture_name(out);
+    write_result(out, encode_for(out, maker.grid(grid, seeds), picture_text(a, a.model, hash, seeds, grid)));
   }
   return 0;
 }
@@ -191,7 +209,7 @@ void add_generate(CLI::App& app, Outcome& outcome) {
   CLI::Option* interpolate = command->add_option("--interpolate", a->interpolate, "an animation through the seeds, with this many frames between two")
                                  ->check(CLI::Range(1, 1000));
   command->add_option("--fps", a->fps, "frames a second of the animation")->check(CLI::Range(1, 100))->option_text("[20]")->needs(interpolate);
-  command->add_option("-o,--out", a->out, "folder for --seeds, else a file: .png, or .gif for an animation; - for PNG on standard output, where it is one")->option_text("PATH");
+  command->add_option("-o,--out", a->out, "folder for --seeds; for one picture a file: .png, or .jpg (quality 95, and no text for --from), or - for PNG on standard output; .png or .gif for an animation")->option_text("PATH");
   command->add_option("--from", a->from, "make this picture again, from what its PNG says of seeds and model; that is found by its SHA-256, "
                                           "in MODEL, which may be a folder of runs, or else in runs")->option_text("PNG")->excludes("--seeds")->excludes("--grid")->excludes(interpolate);
   command->add_option("--device", a->device, device_help)->option_text("[auto]");

@@ -57,6 +57,15 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error) {
   return static_cast<int>(ExitCode::usage);
 }
 
+// "~/x" as a shell would have it, where the shell left it alone: within quotes, in --out=~/x, or where a program called us.
+std::string with_home(const std::string& word) {
+  const char* home = std::getenv("HOME");
+  if (home == nullptr) return word;
+  const std::size_t equals = word.find('=');
+  const std::size_t at = word.starts_with("--") && equals != word.npos ? equals + 1 : word.starts_with("-o~/") ? 2 : 0;
+  return std::string_view(word).substr(at).starts_with("~/") ? word.substr(0, at) + home + word.substr(at + 1) : word;
+}
+
 // What is opened must never be descriptor 0, 1 or 2 by chance: messages would go into it. A result must not get lost in a standard output
 // that was closed, so what stands in for that takes no writing, but for a training, whose results are files.
 void open_standard_descriptors(bool trains) {
@@ -84,7 +93,9 @@ int run(int argc, char** argv) {
   add_doctor(app, outcome);
   add_bench(app, outcome);
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> words;  // CLI11 takes them last first
+    for (int i = argc - 1; i > 0; --i) words.push_back(with_home(argv[i]));
+    app.parse(std::move(words));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version
     return usage_error(app, error);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -31,15 +32,53 @@ void on_signal(int signal) {
 
 }  // namespace
 
-void write_result(const fs::path& path, std::span<const std::byte> bytes) {
+void write_result(const fs::path& path, std::span<const std::byte> bytes, Sync sync) {
   if (is_standard_output(path)) {
     if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size() || std::fflush(stdout) != 0) {
       throw Error(ExitCode::bad_file, fmt::format("can't write to standard output: {}", std::strerror(errno)));
     }
     return;
   }
-  write_where_named(path, bytes);
+  write_where_named(path, bytes, sync);
   fmt::print("{}\n", printable(path.string()));
+}
+
+namespace {
+
+bool is_jpeg_name(const fs::path& path) { return ending_of(path) == ".jpg" || ending_of(path) == ".jpeg"; }
+
+}  // namespace
+
+bool is_picture_name(const fs::path& path) { return is_jpeg_name(path) || ending_of(path) == ".png"; }
+
+std::vector<std::byte> encode_for(const fs::path& path, const Image& picture, const PictureText& text) {
+  return is_jpeg_name(path) ? encode_jpeg(picture) : encode_png(picture, text);
+}
+
+void require_picture_name(const fs::path& out, std::string_view or_else) {
+  if (is_stream(out) || is_picture_name(out)) return;
+  throw Error(ExitCode::usage, fmt::format("--out {}: expected a name that ends in .png, .jpg or .jpeg,{} or -", quote(out.native()), or_else));
+}
+
+bool Failures::attempt(const fs::path& name, const std::function<void()>& body) {
+  try {
+    body();
+    return true;
+  } catch (const Error& e) {
+    add(e.what());
+  } catch (const std::bad_alloc&) {
+    add(fmt::format("{}: out of memory", quote(name.native())));
+  }
+  return false;
+}
+
+int Failures::report(std::size_t count) const {
+  if (reasons_.empty()) return 0;
+  constexpr std::size_t most = 100;
+  tell(fmt::format("pastiche: {} of {} could not be done:", reasons_.size(), count));
+  for (const std::string& reason : std::span(reasons_).first(std::min(most, reasons_.size()))) tell("  " + printable(reason));
+  if (reasons_.size() > most) tell(fmt::format("  and {} more", reasons_.size() - most));
+  return static_cast<int>(ExitCode::failed);
 }
 
 void tell(const std::string& line) { std::fputs((line + "\n").c_str(), stderr); }

@@ -2,15 +2,38 @@
 // How commands write pictures.
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "pastiche/files.h"
 #include "pastiche/image.h"
 
 namespace pastiche::cli {
 
 // To where the user named, and prints that; "-" and what else is standard output gets the bytes alone.
-void write_result(const std::filesystem::path& path, std::span<const std::byte> bytes);
+void write_result(const std::filesystem::path& path, std::span<const std::byte> bytes, Sync sync = Sync::now);
+
+// JPEG (quality 95, no alpha and no text) where the name ends in .jpg or .jpeg, else PNG, be that a name or a stream.
+std::vector<std::byte> encode_for(const std::filesystem::path& path, const Image& picture, const PictureText& text);
+bool is_picture_name(const std::filesystem::path& path);  // of a format that encode_for() writes
+// Error(usage) for --out that is neither that nor a stream. `or_else` names what may stand there instead.
+void require_picture_name(const std::filesystem::path& out, std::string_view or_else = "");
+
+// What could not be done of many: one that fails does not end the others.
+class Failures {
+ public:
+  // Runs `body`; an Error or a lack of memory that ends it is kept, and false.
+  bool attempt(const std::filesystem::path& name, const std::function<void()>& body);
+  void add(const std::string& reason) { reasons_.push_back(reason); }
+  // Lists them on standard error. What the process exits with: 0, or 1 where there are some of `count`.
+  int report(std::size_t count) const;
+
+ private:
+  std::vector<std::string> reasons_;
+};
 
 // A line on standard error. Where that can't be written, the command goes on.
 void tell(const std::string& line);

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <set>
@@ -89,12 +88,10 @@ bool is_run_folder(const fs::path& path) {
 }
 
 bool has_picture_name(const std::string& name) {
-  std::string extension = fs::path(name).extension().string();
-  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   // The last line are formats that must be converted: their owner expects to find them listed.
   static const std::set<std::string> known{".png", ".apng", ".jpg",  ".jpeg", ".jpe",  ".jfif",  //
                                            ".gif", ".bmp",  ".webp", ".tif",  ".tiff", ".avif", ".heic", ".jxl"};
-  return known.contains(extension);
+  return known.contains(ending_of(name));
 }
 
 bool has_picture_content(const fs::path& path) {

@@ -220,17 +220,18 @@ int fill(int fd, std::span<const std::span<const std::byte>> parts) {
 }
 
 // To the disk, with the permissions of the file that it will replace, and its owner where this process may give files away.
-int finish(int fd, const fs::path& target) {
+int finish(int fd, const fs::path& target, Sync sync) {
   struct stat old;
   if (::lstat(target.c_str(), &old) == 0 && S_ISREG(old.st_mode)) {
     [[maybe_unused]] const int given = ::fchown(fd, old.st_uid, old.st_gid);
     if (::fchmod(fd, old.st_mode & 0777) != 0) return errno;
   }
-  return sync_file(fd, folder_of(target));
+  return sync == Sync::now ? sync_file(fd, folder_of(target)) : 0;
 }
 
-int put_in_place(const fs::path& path, const fs::path& target) {
-  return ::rename(path.c_str(), target.c_str()) == 0 ? sync_folder(folder_of(target)) : errno;
+int put_in_place(const fs::path& path, const fs::path& target, Sync sync) {
+  if (::rename(path.c_str(), target.c_str()) != 0) return errno;
+  return sync == Sync::now ? sync_folder(folder_of(target)) : 0;
 }
 
 bool is_link(const fs::path& path) {
@@ -260,6 +261,12 @@ int open_log(const fs::path& path) {
 }
 
 }  // namespace
+
+std::string ending_of(const fs::path& path) {
+  std::string ending = path.extension().native();
+  for (char& c : ending) c = 'A' <= c && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;  // whatever the locale
+  return ending;
+}
 
 std::string temporary_name() {
   std::random_device random;
@@ -313,12 +320,12 @@ TemporaryFile::~TemporaryFile() {
 }
 
 void TemporaryFile::replace(const fs::path& target) {
-  int error = finish(fd_, target);
-  if (error == 0) error = put_in_place(path_, target);
+  int error = finish(fd_, target, Sync::now);
+  if (error == 0) error = put_in_place(path_, target, Sync::now);
   if (error != 0) fail("write", target, error);
 }
 
-void write_file_atomically(const fs::path& path, std::span<const std::span<const std::byte>> parts) {
+void write_file_atomically(const fs::path& path, std::span<const std::span<const std::byte>> parts, Sync sync) {
   std::size_t size = 0;
   for (const auto& part : parts) size += part.size();
   const std::string what = fmt::format("write {} bytes to", size);
@@ -329,17 +336,24 @@ void write_file_atomically(const fs::path& path, std::span<const std::span<const
   const TemporaryName name(folder);
   if (const File file(folder, O_TMPFILE | O_RDWR); file) {
     check(fill(file.get(), parts));
-    check(finish(file.get(), path));
+    check(finish(file.get(), path, sync));
     const std::string unnamed = fmt::format("/proc/self/fd/{}", file.get());
-    if (::linkat(AT_FDCWD, unnamed.c_str(), AT_FDCWD, name.path().c_str(), AT_SYMLINK_FOLLOW) == 0) return check(put_in_place(name.path(), path));
+    if (::linkat(AT_FDCWD, unnamed.c_str(), AT_FDCWD, name.path().c_str(), AT_SYMLINK_FOLLOW) == 0) return check(put_in_place(name.path(), path, sync));
   }
   // The file system has no unnamed files or no hard links.
   const File file(name.path(), new_file);
   if (!file) fail(what, path, errno);
   try_lock(file.get(), folder);
   check(fill(file.get(), parts));
-  check(finish(file.get(), path));
-  check(put_in_place(name.path(), path));
+  check(finish(file.get(), path, sync));
+  check(put_in_place(name.path(), path, sync));
+}
+
+void sync_file_system(const fs::path& folder) {
+  const File file(folder, O_RDONLY | O_DIRECTORY);
+  if (file && ::syncfs(file.get()) == 0) return;
+  if (!has_no_sync(errno) || errno == ENOENT) fail("write all to", folder, errno);
+  note_once(no_sync, folder);
 }
 
 fs::path without_links(const fs::path& path) {
@@ -353,9 +367,9 @@ fs::path without_links(const fs::path& path) {
   return at;
 }
 
-void write_where_named(const fs::path& path, std::span<const std::byte> bytes) {
+void write_where_named(const fs::path& path, std::span<const std::byte> bytes, Sync sync) {
   struct stat info;
-  if (::stat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) return write_file_atomically(without_links(path), bytes);
+  if (::stat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) return write_file_atomically(without_links(path), bytes, sync);
   const File file(path, O_WRONLY | O_NOCTTY);
   const int error = file ? fill(file.get(), std::span(&bytes, 1)) : errno;
   if (error != 0) fail(fmt::format("write {} bytes to", bytes.size()), path, error);
@@ -363,8 +377,8 @@ void write_where_named(const fs::path& path, std::span<const std::byte> bytes) {
 
 void write_where_named(const fs::path& path, std::string_view text) { write_where_named(path, std::as_bytes(std::span(text))); }
 
-void write_file_atomically(const fs::path& path, std::span<const std::byte> bytes) {
-  write_file_atomically(path, std::span(&bytes, 1));
+void write_file_atomically(const fs::path& path, std::span<const std::byte> bytes, Sync sync) {
+  write_file_atomically(path, std::span(&bytes, 1), sync);
 }
 
 void write_file_atomically(const fs::path& path, std::string_view text) {

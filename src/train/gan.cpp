@@ -85,20 +85,24 @@ std::vector<float> sample_latents(std::span<const std::uint64_t> seeds, std::int
 }
 
 std::vector<Image> generate_pictures(Generator& generator, std::span<const float> latents, std::int64_t batch) {
+  std::vector<Image> pictures;
+  generate_pictures(generator, latents, [&](Image picture) { pictures.push_back(std::move(picture)); }, batch);
+  return pictures;
+}
+
+void generate_pictures(Generator& generator, std::span<const float> latents, const std::function<void(Image)>& each, std::int64_t batch) {
   const std::int64_t nz = generator.config().nz;
   Backend& backend = generator.parameters().backend();
   const std::int64_t count = static_cast<std::int64_t>(latents.size()) / nz;
   const ModelConfig& model = generator.config();
   batch = std::clamp<std::int64_t>((std::int64_t{1} << 24) / (model.height * model.width), 1, batch);  // large ones take gigabytes each
   const Recording off(nullptr);
-  std::vector<Image> pictures;
   for (std::int64_t begin = 0; begin < count; begin += batch) {
     const std::int64_t n = std::min(batch, count - begin);
     const Tensor z = Tensor::from_host(backend, {n, nz}, latents.data() + begin * nz);
     const Var y = generator(z, {.mode = Mode::eval});
-    for (Image& picture : to_pictures(y.value())) pictures.push_back(std::move(picture));
+    for (Image& picture : to_pictures(y.value())) each(std::move(picture));
   }
-  return pictures;
 }
 
 }  // namespace pastiche
