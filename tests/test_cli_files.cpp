@@ -3,6 +3,7 @@
 #include <sys/sysmacros.h>
 #include <zlib.h>
 
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -13,6 +14,7 @@
 #include "cli.h"
 #include "cli/seeds.h"
 #include "cli/video.h"
+#include "dirty_folder.h"
 #include "io/json.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/image.h"
@@ -266,7 +268,7 @@ TEST_F(CliFiles, TemporaryFilesGoWithTheProcess) {
   const auto script = [&](const std::string& name, const std::string& text) {
     fs::permissions(write("bin/" + name, "#!/bin/sh\n" + text), fs::perms::owner_all);
   };
-  script("ffprobe", "echo 25/1\n");
+  script("ffprobe", "echo '{\"streams\":[{\"codec_type\":\"video\",\"r_frame_rate\":\"25/1\"}]}'\n");
   script("ffmpeg", "for last; do :; done\nif [ \"$last\" = - ]; then touch started; exec sleep 20; else exec cat >/dev/null; fi\n");
   write("film.mp4", "");
   const auto ended_by = [&](int signal) {
@@ -531,6 +533,26 @@ TEST(FrameRate, IsReadFromWhatFfprobeSays) {
   for (const char* bad : {"", "25", "0/1", "25/0", "-25/1", "N/A", "/", "25/", "99999999999/1", "1/99999999999"}) EXPECT_FALSE(cli::parse_frame_rate(bad)) << bad;
 }
 
+TEST(Film, IsReadFromWhatFfprobeSays) {
+  const auto film = cli::parse_film(R"({"streams": [
+    {"codec_type": "audio", "codec_name": "pcm_s16le"},
+    {"codec_type": "video", "codec_name": "mjpeg", "r_frame_rate": "90000/1", "avg_frame_rate": "0/0", "width": 500, "disposition": {"attached_pic": 1}},
+    {"codec_type": "video", "width": 1920, "height": 1080, "r_frame_rate": "1000/1", "avg_frame_rate": "2997/100", "color_space": "bt709"},
+    {"codec_type": "audio", "codec_name": "aac"}]})");
+  ASSERT_TRUE(film);
+  EXPECT_EQ(std::pair(film->width, film->height), std::pair(1920, 1080));
+  EXPECT_EQ(film->rate, "2997/100") << "the average, as the rate varies";
+  EXPECT_EQ(film->matrix, "bt709");
+  EXPECT_EQ(film->sound, (std::vector<std::string>{"pcm_s16le", "aac"}));
+  const std::string video = R"({"streams": [{"codec_type": "video", "r_frame_rate": "30000/1001")";
+  EXPECT_EQ(cli::parse_film(video + R"(, "avg_frame_rate": "14985/500"}]})")->rate, "30000/1001") << "a rounded average";
+  EXPECT_EQ(cli::parse_film(video + "}]}")->rate, "30000/1001");
+  for (const char* bad : {"", "[]", "{}", R"({"streams": 7})", R"({"streams": [7]})", R"({"streams": []})", R"({"streams": [{"codec_type": "audio"}]})",
+                          R"({"streams": [{"codec_type": "video", "r_frame_rate": "0/0"}]})"}) {
+    EXPECT_FALSE(cli::parse_film(bad)) << bad;
+  }
+}
+
 // ---- printing --------------------------------------------------------------------------------------------------------
 
 const std::string hostile = "\x1b]0;pwn\x07\x1b[2J\x7f\xc2\x9b"  // orders to a terminal, the last in one character
@@ -675,6 +697,217 @@ TEST_F(CliFiles, PlaylistsAreNoVideos) {
   EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors film.mp4 -o fifo.mp4 --threads 1"), 2) << err();
   EXPECT_TRUE(fs::is_fifo(folder_ / "fifo.mp4"));
   expect_no_temporary_files();
+}
+
+// ---- names and numbers of results ------------------------------------------------------------------------------------
+
+TEST_F(CliFiles, EndingsNameFormatsInAnyCase) {
+  write_translator({.name = "resnet", .height = 16, .width = 16, .channels = 3, .ngf = 2, .blocks = 1});
+  write_file_atomically(folder_ / "p.PNG", encode_png({16, 16, 3, std::vector<std::uint8_t>(768)}));
+  for (const std::string command : {"stylize t.safetensors p.PNG -o ", "generate m.safetensors --grid 2x2 -o ", "generate m.safetensors --seeds 3 -o "}) {
+    for (const auto& [name, format] : {std::pair("x.JPG", PictureFormat::jpeg), std::pair("x.Jpeg", PictureFormat::jpeg), std::pair("x.PNG", PictureFormat::png)}) {
+      const Finished f = run(command + name);
+      ASSERT_EQ(f.code, 0) << command << name << f.err;
+      EXPECT_EQ(probe_picture(read_file(folder_ / name)).format, format) << command << name;
+    }
+    if (command.find("--seeds") == command.npos) expect_error(command + "x.webp", 2, "ends in .png, .jpg or .jpeg");
+  }
+  EXPECT_EQ(run("generate m.safetensors --from x.PNG -o again.jpg").code, 0);
+  EXPECT_EQ(probe_picture(read_file(folder_ / "again.jpg")).format, PictureFormat::jpeg);
+  EXPECT_EQ(run("generate m.safetensors --interpolate 2 --seeds 0-1 -o x.GIF").code, 0);
+  EXPECT_TRUE(text_of(folder_ / "x.GIF").starts_with("GIF89a"));
+  EXPECT_EQ(run("generate m.safetensors --seeds 0-1 -o y.png").code, 0);
+  EXPECT_TRUE(fs::is_directory(folder_ / "y.png")) << "of two pictures it is a folder";
+}
+
+// No shell expands it in --out=~/x or within quotes.
+TEST_F(CliFiles, HomeIsExpanded) {
+  fs::create_directory(folder_ / "home");
+  const std::string home = "HOME=$PWD/home " PASTICHE_PROGRAM " ";
+  for (const std::string out : {"'--out=~/a/x.png'", "-o '~/b/x.png'", "'-o~/c/x.png'"}) {
+    fs::create_directories(folder_ / "home" / std::string(1, out[out.find('/') + 1]));
+    EXPECT_EQ(shell(home + "generate m.safetensors --grid 1x1 --threads 1 " + out), 0) << out << err();
+  }
+  for (const char* folder : {"a", "b", "c"}) EXPECT_TRUE(fs::exists(folder_ / "home" / folder / "x.png")) << folder;
+  fs::rename(folder_ / "m.safetensors", folder_ / "home/m.safetensors");
+  EXPECT_EQ(shell(home + "inspect '~/m.safetensors'"), 0) << err();
+  EXPECT_FALSE(fs::exists(folder_ / "~"));
+}
+
+TEST_F(CliFiles, ManyPicturesTakeNoMoreMemory) {
+  write_safetensors(folder_ / "m.safetensors", generator_of({.name = "dcgan", .height = 64, .width = 64, .channels = 3, .nz = 4, .ngf = 4, .ndf = 4}));
+  const double few = run("generate m.safetensors --seeds 0-63 --threads 1 -o made").peak_mib;
+  const double many = run("generate m.safetensors --seeds 0-2063 --threads 1 -o made").peak_mib;
+  EXPECT_LT(many - few, 8) << "2,000 more of 12 KiB";
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "made"), {}), 2064);
+}
+
+TEST_F(CliFiles, AResultThatFailsDoesNotEndTheOthers) {
+  fs::create_directories(folder_ / "made/seed000001.png");
+  const Finished f = run("generate m.safetensors --seeds 0-2 --threads 1 -o made");
+  EXPECT_EQ(f.code, 1) << f.err;
+  EXPECT_EQ(f.out, "made/seed000000.png\nmade/seed000002.png\n");
+  EXPECT_NE(f.err.find("1 of 3 could not be done:\n  can't write"), std::string::npos) << f.err;
+}
+
+TEST_F(CliFiles, TooLittleMemoryForAPictureIsSaid) {
+  write_translator({.name = "resnet", .height = 16, .width = 16, .channels = 3, .ngf = 2, .blocks = 1});
+  write_file_atomically(folder_ / "large.png", dirty::make_png({.color = PNG_COLOR_TYPE_GRAY, .depth = 1, .width = 16000, .height = 16000}));
+  EXPECT_EQ(shell("ulimit -v 1500000; " PASTICHE_PROGRAM " stylize t.safetensors large.png -o x.png --size 16 --threads 1"), 6) << err();
+  EXPECT_NE(err().find("too large (16000x16000): decoding it may take"), std::string::npos) << err();
+}
+
+// ---- films -----------------------------------------------------------------------------------------------------------
+
+// By what a player shows. Each film is made by the ffmpeg of the machine.
+class Films : public CliFiles {
+ protected:
+  void SetUp() override {
+    CliFiles::SetUp();
+    if (std::system("command -v ffmpeg ffprobe >/dev/null") != 0) GTEST_SKIP() << "needs ffmpeg";
+    write_translator({.name = "resnet", .height = 16, .width = 16, .channels = 3, .ngf = 2, .blocks = 1});
+  }
+  void TearDown() override { CliFiles::TearDown(); }
+
+  // Skips a test where the codec that it takes is missing.
+  bool makes(const std::string& arguments) const { return shell("ffmpeg -v error -y " + arguments) == 0; }
+  // A film of one colour, red a little towards orange.
+  bool makes_flat(const std::string& size, const std::string& filters, const std::string& codec, const std::string& name) const {
+    return makes("-f lavfi -i color=c=0xC83C28:s=" + size + ":r=10:d=0.3,format=gbrp -vf " + filters + " " + codec + " " + name);
+  }
+  int stylize(const std::string& from, const std::string& to) const {
+    return shell(PASTICHE_PROGRAM " stylize t.safetensors " + from + " -o " + to + " --strength 0 --threads 1");
+  }
+  std::string probe(const std::string& film, const std::string& entries) const {
+    shell("ffprobe -v error -show_entries " + entries + " -of csv=p=0 " + film);
+    std::string text = text_of(folder_ / "out");
+    std::erase(text, '\r');
+    return text.substr(0, text.find_last_not_of(",\n") + 1);
+  }
+  // Of the first picture, as its tags say it is to be shown, at the middle of its upper left quarter.
+  std::array<int, 3> color(const std::string& film) const {
+    EXPECT_EQ(shell("ffmpeg -v error -i " + film + " -frames:v 1 -vf scale=flags=accurate_rnd+full_chroma_int -pix_fmt rgb24 -c:v ppm -f image2pipe -"), 0) << err();
+    const std::string ppm = text_of(folder_ / "out");
+    int width = 0, height = 0, begin = 0;
+    EXPECT_EQ(std::sscanf(ppm.c_str(), "P6 %d %d 255%n", &width, &height, &begin), 2);
+    const std::size_t at = static_cast<std::size_t>(begin + 1 + 3 * (height / 4 * width + width / 4));
+    const auto sample = [&](std::size_t i) { return static_cast<int>(static_cast<unsigned char>(ppm.at(at + i))); };
+    return {sample(0), sample(1), sample(2)};
+  }
+  void expect_color(const std::string& film, std::array<int, 3> wanted, int tolerance = 3) const {
+    const std::array<int, 3> found = color(film);
+    for (std::size_t c = 0; c < 3; ++c) EXPECT_NEAR(found[c], wanted[c], tolerance) << film << ", channel " << c;
+  }
+  static constexpr std::array<int, 3> orange{200, 60, 40};
+};
+
+TEST_F(Films, KeepTheirColours) {
+  const std::string x264 = "-c:v libx264 -crf 4 ", sd = "scale=out_color_matrix=bt601:flags=accurate_rnd,format=", hd = "scale=out_color_matrix=bt709:flags=accurate_rnd,format=";
+  const std::string tags = "stream=pix_fmt,color_range,color_space,color_transfer,color_primaries";
+  struct Case {
+    std::string size, filters, options, tagged;
+  };
+  for (const Case& c : {Case{"64x48", sd + "yuv420p", x264, "smpte170m,bt709,smpte170m"},  // by its size
+                        Case{"32x576", sd + "yuv420p", x264, "bt470bg,bt709,bt470bg"},
+                        Case{"1280x720", hd + "yuv420p", x264, "bt709,bt709,bt709"},
+                        Case{"64x48", hd + "yuv420p", x264 + "-colorspace bt709", "bt709,bt709,bt709"},  // by its tag
+                        Case{"1280x720", sd + "yuv420p", x264 + "-colorspace smpte170m -color_primaries bt709", "smpte170m,bt709,bt709"},
+                        Case{"64x48", hd + "yuv420p10le", x264 + "-colorspace bt709", "bt709,bt709,bt709"},
+                        Case{"64x48", "scale=out_color_matrix=bt601:out_range=pc,format=yuvj420p", x264, "smpte170m,bt709,smpte170m"},
+                        Case{"64x48", "format=gbrp", "-c:v ffv1 ", "smpte170m,bt709,smpte170m"}}) {
+    SCOPED_TRACE(c.size + " " + c.filters + " " + c.options);
+    if (!makes_flat(c.size, c.filters, c.options, "film.mkv")) GTEST_SKIP() << err();
+    ASSERT_EQ(stylize("film.mkv", "o.mp4"), 0) << err();
+    EXPECT_EQ(probe("o.mp4", tags), "yuv420p,tv," + c.tagged);
+    expect_color("o.mp4", orange);
+  }
+}
+
+TEST_F(Films, OfMoreColoursBecomeThoseOfBt709) {
+  if (shell("ffmpeg -v error -h filter=zscale | grep -q primaries") != 0) GTEST_SKIP() << "needs zscale";
+  const std::string x264 = "-c:v libx264 -crf 4 -color_primaries bt2020 -colorspace bt2020nc -color_trc ";
+  const std::string wide = "zscale=min=gbr:pin=bt709:tin=bt709:p=bt2020:m=bt2020nc:r=tv:t=";
+  if (!makes_flat("64x48", wide + "bt2020-10,format=yuv420p10le", x264 + "bt2020-10", "wide.mp4")) GTEST_SKIP() << err();
+  ASSERT_EQ(stylize("wide.mp4", "o.mp4"), 0);
+  EXPECT_NE(err().find("wide-gamut"), std::string::npos) << err();
+  expect_color("o.mp4", orange);
+  for (const std::string transfer : {"smpte2084", "arib-std-b67"}) {
+    if (!makes_flat("64x48", wide + transfer + ",format=yuv420p10le", x264 + transfer, "hdr.mp4")) GTEST_SKIP() << err();
+    ASSERT_EQ(stylize("hdr.mp4", "o.mp4"), 0);
+    EXPECT_NE(err().find("has HDR colours"), std::string::npos) << err();
+    const auto [red, green, blue] = color("o.mp4");
+    EXPECT_GT(red, 100) << transfer;
+    EXPECT_GT(red, green + 60) << transfer;
+    EXPECT_GT(green, blue) << transfer;
+    EXPECT_EQ(probe("o.mp4", "stream=color_space,color_transfer,color_primaries"), "bt709,bt709,bt709");
+  }
+}
+
+TEST_F(Films, KeepTheirShape) {
+  const std::string left = "-f lavfi -i color=c=0xC83C28:s=32x32:d=0.3:r=10,pad=64:32:0:0:blue -c:v libx264 -crf 4 -pix_fmt yuv420p ";
+  if (!makes(left + "film.mp4")) GTEST_SKIP() << err();
+  ASSERT_TRUE(makes("-i film.mp4 -c copy -metadata:s:v:0 rotate=90 turned.mp4"));
+  EXPECT_EQ(stylize("turned.mp4", "o.mp4"), 0) << err();
+  EXPECT_EQ(probe("o.mp4", "stream=width,height:stream_side_data=rotation"), "32,64");
+  expect_color("o.mp4", color("turned.mp4"));
+  for (const auto& [sar, size] : {std::pair("16/15", "128,120"), std::pair("2/3", "120,180"), std::pair("1/1", "120,120")}) {
+    ASSERT_TRUE(makes("-f lavfi -i testsrc=s=120x120:d=0.3:r=10,setsar=" + std::string(sar) + " -c:v libx264 sar.mp4")) << err();
+    EXPECT_EQ(stylize("sar.mp4", "o.mp4"), 0) << err();
+    EXPECT_EQ(probe("o.mp4", "stream=width,height"), size) << sar;
+  }
+  ASSERT_TRUE(makes_flat("35x27", "format=yuv444p", "-c:v ffv1", "odd.mkv")) << err();
+  EXPECT_EQ(stylize("odd.mkv", "o.mp4"), 0) << err();
+  EXPECT_EQ(probe("o.mp4", "stream=width,height"), "36,28");
+  EXPECT_EQ(shell("ffmpeg -v error -i o.mp4 -frames:v 1 -vf format=rgb24,crop=1:1:35:27 -f rawvideo -"), 0) << err();
+  EXPECT_GT(static_cast<unsigned char>(text_of(folder_ / "out").at(0)), 150) << "the last column is no black one";
+}
+
+TEST_F(Films, OfAVaryingRateKeepTheirTimes) {
+  if (!makes("-f lavfi -i testsrc=s=32x32:r=30:d=2 -vf \"settb=1/1000,setpts='N*1000/30+3*mod(N,7)'\" -vsync vfr -enc_time_base 1/1000 -video_track_timescale 1000 "
+             "-c:v libx264 vfr.mp4")) GTEST_SKIP() << err();
+  ASSERT_EQ(probe("vfr.mp4", "stream=r_frame_rate"), "1000/1");
+  ASSERT_EQ(stylize("vfr.mp4", "o.mp4"), 0) << err();
+  EXPECT_NEAR(std::stod(probe("o.mp4", "stream=nb_frames")), 60, 6);
+  EXPECT_NEAR(std::stod(probe("o.mp4", "stream=duration")), 2, 0.15);
+}
+
+TEST_F(Films, KeepTheirSound) {
+  const std::string both = "-f lavfi -i testsrc=s=32x32:r=10:d=1 -f lavfi -i sine=d=1 -c:v mpeg4 -c:a ";
+  const auto sound = [&](const std::string& film) { return probe(film, "stream=codec_name -select_streams a"); };
+  if (!makes(both + "pcm_s16le pcm.AVI")) GTEST_SKIP() << err();
+  for (const auto& [to, codec] : {std::pair("o.mp4", "aac"), std::pair("o.MKV", "pcm_s16le"), std::pair("o.mov", "pcm_s16le")}) {
+    ASSERT_EQ(stylize("pcm.AVI", to), 0) << err();
+    EXPECT_EQ(err().find("becomes AAC") != std::string::npos, std::string_view(codec) == "aac") << err();
+    EXPECT_EQ(sound(to), codec) << to;
+  }
+  ASSERT_TRUE(makes(both + "aac aac.mp4")) << err();
+  ASSERT_EQ(stylize("aac.mp4", "o.mp4"), 0);
+  EXPECT_EQ(err(), "");
+  EXPECT_EQ(sound("o.mp4"), "aac");
+}
+
+TEST_F(Films, ThatAreCutOffAreTold) {
+  if (!makes("-f lavfi -i testsrc=s=64x48:r=10:d=4 -c:v mpeg4 -q:v 3 -movflags faststart film.mp4")) GTEST_SKIP() << err();
+  ASSERT_TRUE(makes("-i film.mp4 -c copy film.mkv"));
+  for (const std::string film : {"film.mp4", "film.mkv"}) {
+    fs::resize_file(folder_ / film, fs::file_size(folder_ / film) * 6 / 10);
+    EXPECT_EQ(stylize(film, "o.mp4"), 4);
+    EXPECT_NE(err().find("'" + film + "' is cut off: 'o.mp4' holds what there is of it"), std::string::npos) << err();
+    EXPECT_LT(std::stod(probe("o.mp4", "stream=duration")), 3.9);
+    fs::remove(folder_ / "o.mp4");
+  }
+}
+
+TEST_F(Films, AreFoundInFolders) {
+  fs::create_directories(folder_ / "in/trip");
+  if (!makes("-f lavfi -i testsrc=s=32x32:r=10:d=0.3 -c:v mpeg4 in/trip/VID_1.MOV")) GTEST_SKIP() << err();
+  EXPECT_EQ(stylize("in", "o"), 0) << err();
+  EXPECT_EQ(text_of(folder_ / "out"), "o/trip/VID_1.mp4\n");
+  write("in/broken.mp4", "no film");
+  write_file_atomically(folder_ / "in/p.png", encode_png({16, 16, 3, std::vector<std::uint8_t>(768)}));
+  EXPECT_EQ(stylize("in", "o"), 1);
+  EXPECT_EQ(text_of(folder_ / "out"), "o/p.png\no/trip/VID_1.mp4\n");
+  EXPECT_NE(err().find("1 of 3 could not be done:\n  'in/broken.mp4' is no video"), std::string::npos) << err();
 }
 
 }  // namespace

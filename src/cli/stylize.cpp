@@ -34,7 +34,7 @@ struct StylizeArguments {
 struct Input {
   fs::path path;        // "-": standard input
   fs::path name;        // the result's in a folder, but for its extension
-  std::string problem;  // why it can't be used, where that is known already
+  std::string problem;  // why it can't be used, a sentence that names it, where that is known already
 };
 
 // Files that a shell's pattern stands for; none where it is no pattern either.
@@ -60,73 +60,94 @@ fs::path place_of(const fs::path& path) {
   return error ? path : found;
 }
 
-void add_input(std::vector<Input>& inputs, const fs::path& path, const fs::path& out) {
-  if (!is_folder(path)) {
-    inputs.push_back({path, path == "-" ? "stdin" : path.filename(), ""});
-    return;
+// Films below a folder, but for hidden ones, by their names in it.
+std::vector<std::string> films_in(const fs::path& folder) {
+  std::vector<std::string> films;
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(folder, fs::directory_options::skip_permission_denied, error), end; !error && entry != end; entry.increment(error)) {
+    const bool hidden = entry->path().filename().native().starts_with('.');
+    if (hidden) entry.disable_recursion_pending();
+    else if (is_video(entry->path()) && fs::is_regular_file(entry->path())) films.push_back(entry->path().lexically_relative(folder).native());
   }
+  std::ranges::sort(films);
+  return films;
+}
+
+void add_folder(std::vector<Input>& inputs, const fs::path& path, const fs::path& out) {
   // What an earlier run left in a folder of results within is no input.
-  const fs::path results = place_of(out).lexically_relative(place_of(path)) / "";
-  const FolderContents contents = inspect_folder(path, default_max_pixels, Depth::probe);
+  const std::string results = (place_of(out).lexically_relative(place_of(path)) / "").native();
+  const std::vector<std::string> films = films_in(path);
+  FolderContents contents;
+  try {
+    contents = inspect_folder(path, default_max_pixels, Depth::probe);
+  } catch (const Error&) {  // there is no picture
+    if (films.empty()) throw;
+  }
   if (!contents.left_out.empty()) tell(fmt::format("left out of {}: {}", quote(path.string()), left_out_text(contents.left_out)));
   for (const FolderFile& file : contents.files) {
-    if (!file.name.starts_with(results.string())) inputs.push_back({path / file.name, file.name, file.problem});
+    const std::string problem = file.problem.empty() ? "" : fmt::format("{}: {}", quote((path / file.name).native()), file.problem);
+    if (!file.name.starts_with(results)) inputs.push_back({path / file.name, file.name, problem});
+  }
+  for (const std::string& film : films) {
+    if (!film.starts_with(results)) inputs.push_back({path / film, film, ""});
+  }
+}
+
+void add_argument(std::vector<Input>& inputs, const std::string& argument, const fs::path& out) {
+  std::error_code error;  // then reading tells why
+  std::vector<std::string> paths{argument};
+  if (argument != "-" && !fs::exists(argument, error) && !error) paths = matches(argument);
+  if (paths.empty()) throw Error(ExitCode::bad_file, fmt::format("there is no {}; expected pictures, a folder, a pattern such as 'in/*.jpg', or -", quote(argument)));
+  for (const fs::path path : paths) {
+    if (is_folder(path)) add_folder(inputs, path, out);
+    else inputs.push_back({path, path == "-" ? "stdin" : path.filename(), ""});
   }
 }
 
 std::vector<Input> find_inputs(const StylizeArguments& a) {
   std::vector<Input> inputs;
   for (const std::string& argument : a.inputs) {
-    std::error_code error;  // then reading tells why
-    if (argument == "-" || fs::exists(argument, error) || error) {
-      add_input(inputs, argument, a.out);
-      continue;
+    try {
+      add_argument(inputs, argument, a.out);
+    } catch (const Error& e) {
+      if (a.inputs.size() == 1) throw;
+      inputs.push_back({argument, "", e.what()});
     }
-    const std::vector<std::string> paths = matches(argument);
-    if (paths.empty()) throw Error(ExitCode::bad_file, fmt::format("there is no {}; expected pictures, a folder, a pattern such as 'in/*.jpg', or -", quote(argument)));
-    for (const std::string& path : paths) add_input(inputs, path, a.out);
   }
   return inputs;
 }
 
-bool is_jpeg_name(const fs::path& path) { return path.extension() == ".jpg" || path.extension() == ".jpeg"; }
-
-// Where the result of each goes.
+// Where the result of each goes; nowhere for one that can't be used. No result may replace a source or another result.
 std::vector<fs::path> find_outputs(const StylizeArguments& a, const std::vector<Input>& inputs) {
   const bool one = inputs.size() == 1 && a.inputs.size() == 1 && !is_folder(a.inputs.front());
-  if (one && !is_folder(a.out) && !a.out.ends_with('/')) {
-    const fs::path out = a.out;
-    if (!is_stream(out) && !is_video(inputs.front().path) && out.extension() != ".png" && !is_jpeg_name(out)) {
-      throw Error(ExitCode::usage, fmt::format("--out {}: expected a name that ends in .png, .jpg or .jpeg, a folder that exists or ends in /, or -", quote(a.out)));
-    }
-    return {out};
-  }
-  if (is_stream(a.out)) {
+  const bool to_file = one && !is_folder(a.out) && !a.out.ends_with('/');
+  if (to_file && !is_video(inputs.front().path)) require_picture_name(a.out, " a folder that exists or ends in /,");
+  if (!to_file && is_stream(a.out)) {
     throw Error(ExitCode::usage, fmt::format("{} results don't fit into one stream; give a folder instead of --out {}", inputs.size(), printable(a.out)));
   }
+  std::map<fs::path, fs::path> sources, results;  // from places to what they are called
+  for (const Input& input : inputs) sources.emplace(place_of(input.path), input.path);
   std::vector<fs::path> outputs;
   for (const Input& input : inputs) {
-    outputs.push_back((fs::path(a.out) / input.name).replace_extension(is_video(input.path) ? ".mp4" : ".png"));
+    fs::path out;
+    if (input.problem.empty()) {
+      out = to_file ? fs::path(a.out) : (fs::path(a.out) / input.name).replace_extension(is_video(input.path) ? ".mp4" : ".png");
+      if (const auto source = sources.find(place_of(out)); source != sources.end() && !is_stream(out)) {
+        throw Error(ExitCode::usage, fmt::format("{} would be replaced by a result; give another --out", quote(source->second.native())));
+      }
+      const fs::path wanted = out;
+      for (int number = 2; !is_stream(out) && (results.contains(place_of(out)) || sources.contains(place_of(out))); ++number) {
+        out = wanted.parent_path() / fmt::format("{}-{}{}", wanted.stem().native(), number, wanted.extension().native());
+      }
+      if (out != wanted) {
+        tell(fmt::format("note: the result of {} is {}, as that of {} is {}", quote(input.path.native()), quote(out.native()),
+                         quote(results[place_of(wanted)].native()), quote(wanted.native())));
+      }
+      results.emplace(place_of(out), input.path);
+    }
+    outputs.push_back(out);
   }
   return outputs;
-}
-
-// No result may replace a source or another result.
-void require_distinct(const std::vector<Input>& inputs, const std::vector<fs::path>& outputs) {
-  std::map<fs::path, fs::path> taken;
-  for (std::size_t i = 0; i < outputs.size(); ++i) {
-    if (is_stream(outputs[i])) continue;
-    const auto [entry, added] = taken.emplace(place_of(outputs[i]), inputs[i].path);
-    if (!added) {
-      throw Error(ExitCode::usage, fmt::format("the results of {} and {} would both be {}; stylize them one by one", quote(entry->second.string()),
-                                               quote(inputs[i].path.string()), quote(outputs[i].string())));
-    }
-  }
-  for (const Input& input : inputs) {
-    if (taken.contains(place_of(input.path))) {
-      throw Error(ExitCode::usage, fmt::format("{} would be replaced by a result; give another --out", quote(input.path.string())));
-    }
-  }
 }
 
 std::vector<std::byte> read_stdin() {
@@ -142,7 +163,7 @@ std::vector<std::byte> read_stdin() {
 }
 
 Image read_input(const Input& input) {
-  if (!input.problem.empty()) throw Error(ExitCode::bad_file, fmt::format("{}: {}", quote(input.path.string()), input.problem));
+  if (!input.problem.empty()) throw Error(ExitCode::bad_file, input.problem);
   return input.path == "-" ? decode_picture(read_stdin()) : read_picture(input.path);
 }
 
@@ -156,9 +177,10 @@ class Worker {
         stylizer_(*loaded_.translator, options_) {}
 
   void video(const Input& input, const fs::path& out) {
+    if (!input.problem.empty()) throw Error(ExitCode::bad_file, input.problem);
     options_.film = true;
     Stylizer film(*loaded_.translator, options_);
-    convert_video(input.path, out, [&](const Image& frame) { return film(resized(frame)); });
+    convert_video(input.path, out, [&](const Image& frame) { return film(resized(frame)); }, [](const std::string& note) { tell("note: " + printable(note)); });
     fmt::print("{}\n", printable(out.string()));
   }
 
@@ -177,8 +199,7 @@ class Worker {
   }
 
   void write(const Image& picture, const fs::path& out) {
-    const std::vector<std::byte> bytes = is_jpeg_name(out) ? encode_jpeg(picture) : encode_png(picture, origin_text(arguments_.model, loaded_.hash, arguments_.no_metadata));
-    write_result(out, bytes);
+    write_result(out, encode_for(out, picture, origin_text(arguments_.model, loaded_.hash, arguments_.no_metadata)));
   }
 
  private:
@@ -215,26 +236,18 @@ class Worker {
 int run_stylize(const StylizeArguments& a) {
   const std::vector<Input> inputs = find_inputs(a);
   const std::vector<fs::path> outputs = find_outputs(a, inputs);
-  require_distinct(inputs, outputs);
   Worker worker(a);
-  std::size_t failed = 0;
+  Failures failures;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (outputs[i].has_parent_path() && !is_stream(outputs[i])) make_folder(outputs[i].parent_path());
-    Image result;
-    try {
+    const auto one = [&] {
+      if (outputs[i].has_parent_path() && !is_stream(outputs[i])) make_folder(outputs[i].parent_path());
       if (is_video(inputs[i].path)) worker.video(inputs[i], outputs[i]);
-      else result = worker.stylize(inputs[i]);
-    } catch (const Error& e) {
-      if (inputs.size() == 1) throw;
-      tell("skipped " + printable(e.what()));
-      ++failed;
-      continue;
-    }
-    if (!result.pixels.empty()) worker.write(result, outputs[i]);
+      else worker.write(worker.stylize(inputs[i]), outputs[i]);
+    };
+    if (inputs.size() == 1) one();
+    else failures.attempt(inputs[i].path, one);
   }
-  if (failed == 0) return 0;
-  tell(fmt::format("pastiche: {} of {} pictures could not be used", failed, inputs.size()));
-  return static_cast<int>(ExitCode::bad_data);
+  return failures.report(inputs.size());
 }
 
 }  // namespace
@@ -242,15 +255,15 @@ int run_stylize(const StylizeArguments& a) {
 void add_stylize(CLI::App& app, Outcome& outcome) {
   auto a = std::make_shared<StylizeArguments>();
   CLI::App* command = app.add_subcommand(
-      "stylize", "Turn pictures into the style that a model of pix2pix, cyclegan or cut has learned. Any size, PNG and JPEG; alpha is kept, "
+      "stylize", "Turn pictures into the style that a model of pix2pix, cyclegan or cut has learned. PNG and JPEG of up to 268 megapixels, as memory allows; alpha is kept, "
                  "EXIF orientation and ICC profiles are followed." +
                      examples({"pastiche stylize runs/00007-cut-art/model.safetensors photo.jpg -o painting.png",
                                "pastiche stylize runs/00007-cut-art/model.safetensors photos -o paintings --strength 0.7 --keep-colors"}));
   command->add_option("model", a->model, "model.safetensors of a run")->required()->option_text("MODEL");
-  command->add_option("inputs", a->inputs, "pictures, folders with all below them, patterns, videos (by ffmpeg), or - for standard input")
+  command->add_option("inputs", a->inputs, "pictures, videos (by ffmpeg), folders with all below them, patterns, or - for standard input")
       ->required()->option_text("IN...");
   command->add_option("-o,--out", a->out, "for one picture .png, .jpg (quality 95, no alpha), or - for PNG on standard output; a FIFO or device takes PNG too; else a folder, "
-                                          "where each keeps its name, as .png")->required()->option_text("OUT");
+                                          "where each keeps its name, as .png; a film becomes .mp4, .m4v, .mov or .mkv, in a folder .mp4")->required()->option_text("OUT");
   command->add_option("--strength", a->strength, "from 0, the source, to 1, the result: blended in R, G and B")
       ->check(CLI::Range(0.0, 1.0))->option_text("[1]");
   command->add_flag("--keep-colors", a->keep_colors, "the result's luma with the source's chroma (ITU-R 601 YCbCr)");

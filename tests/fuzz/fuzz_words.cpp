@@ -49,5 +49,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(rate->find_first_not_of("0123456789/") == rate->npos);
     require(cli::parse_frame_rate(*rate) == rate);
   }
+  if (const auto film = cli::parse_film(text)) {
+    require(cli::parse_frame_rate(film->rate) == film->rate);
+    for (const std::string& word : cli::film_commands(*film, "a", "b.mp4", "c").encoder) require(word.size() < 400);
+  }
   return 0;
 }
