@@ -172,7 +172,7 @@ TEST_F(CliFiles, FailedMessagesStopNothing) {
   fs::create_directory(folder_ / "mix");
   write("mix/a.png", "no picture");
   for (const char* name : {"mix/b.png", "mix/c.png"}) write_file_atomically(folder_ / name, encode_png({16, 16, 3, std::vector<std::uint8_t>(768)}));
-  EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors mix -o made --threads 1 2>/dev/full"), 3);
+  EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors mix -o made --threads 1 2>/dev/full"), 1);
   EXPECT_TRUE(fs::exists(folder_ / "made/b.png") && fs::exists(folder_ / "made/c.png"));
   EXPECT_EQ(shell(PASTICHE_PROGRAM " eval mix --data mix --count 2 --threads 1 2>/dev/full"), 0);
   EXPECT_EQ(shell(PASTICHE_PROGRAM " generate --bogus 2>/dev/full"), 2);
@@ -200,7 +200,7 @@ TEST_F(CliFiles, NamesThatCannotBeLookedAtAreBadFiles) {
   write_translator({.name = "resnet", .height = 16, .width = 16, .channels = 3, .ngf = 2, .blocks = 1});
   write_file_atomically(folder_ / "p.png", encode_png({16, 16, 3, std::vector<std::uint8_t>(768)}));
   for (const std::string& arguments : {"inspect " + name, "stylize t.safetensors " + name + " -o o.png", "stylize t.safetensors p.png -o " + name + "/", "stylize t.safetensors p.png -o " + name + ".png",
-                                       "stylize t.safetensors " + name + ".mp4 -o o.mp4", "generate m.safetensors --grid 1x1 -o " + name}) {
+                                       "stylize t.safetensors " + name + ".mp4 -o o.mp4", "generate m.safetensors --grid 1x1 -o " + name + ".png"}) {
     expect_error(arguments, 4, "File name too long");
   }
 }

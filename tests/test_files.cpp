@@ -91,6 +91,16 @@ TEST_F(Files, ManyFilesAreSyncedAtOnce) {
   EXPECT_NE(message_of([&] { sync_file_system(folder / "absent"); }), "");
 }
 
+TEST(ResultName, FitsAndIsNumbered) {
+  EXPECT_EQ(result_name("a/x.JPG", ".png"), "a/x.png");
+  EXPECT_EQ(result_name("a/x.JPG", ".png", 2), "a/x-2.png");
+  EXPECT_EQ(result_name("x", ".mp4", 10), "x-10.mp4");
+  EXPECT_EQ(result_name("a/" + std::string(255, 'x'), ".png"), "a/" + std::string(251, 'x') + ".png");
+  std::string wide;  // of two bytes a letter
+  for (int i = 0; i < 127; ++i) wide += "\xc3\xa4";
+  EXPECT_EQ(result_name(wide, ".png"), wide.substr(0, 250) + ".png");
+}
+
 TEST(Ending, IsInSmallLetters) {
   EXPECT_EQ(ending_of("a/IMG_0001.JPG"), ".jpg");
   EXPECT_EQ(ending_of("x.tar.Gz"), ".gz");

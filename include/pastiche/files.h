@@ -32,6 +32,10 @@ std::filesystem::path without_links(const std::filesystem::path& path);
 // The extension of a name in small letters: ".jpg" of IMG_0001.JPG, and "" where there is none.
 std::string ending_of(const std::filesystem::path& path);
 
+// What to call a result of the file `path`: the same with another ending, and for a `number` above 1, where that is another's, with that
+// number: "a/x-2.png". A name that would have more than 255 bytes is cut, between characters.
+std::filesystem::path result_name(const std::filesystem::path& path, std::string_view ending, int number = 1);
+
 // A new, empty file for another program to fill, beside what it will replace, under a name that can't be guessed. It goes with this object,
 // and by remove_temporary_files(); those of processes that were killed outright go by remove_abandoned_files().
 class TemporaryFile {

@@ -83,6 +83,7 @@ Image make_source(const Image& picture, SourceKind kind);  // of the same height
 struct MadePairs {
   std::int64_t pairs = 0;
   std::vector<SkippedFile> skipped;
+  std::vector<std::pair<std::string, std::string>> renamed;  // files, and what they are called in A and B where another has their name
   LeftOut left_out;
 };
 

@@ -46,6 +46,7 @@ void run_pairs(const PairsArguments& a) {
   if (a.json) {
     nlohmann::ordered_json json{{"path", a.path}, {"out", a.out}, {"make", a.make}, {"size", to_text(size)}, {"pairs", made.pairs}};
     json["left_out"] = made.left_out;
+    for (const auto& [file, name] : made.renamed) json["renamed"].push_back({{"file", file}, {"name", name}});
     json["skipped"] = nlohmann::ordered_json::array();
     for (const SkippedFile& file : made.skipped) json["skipped"].push_back({{"file", file.file}, {"reason", file.reason}});
     fmt::print("{}\n", json_text(json, 2));
@@ -53,6 +54,7 @@ void run_pairs(const PairsArguments& a) {
   }
   fmt::print("{0}: {1} pairs, {2} in A/ and the originals in B/\n", quote(a.out), made.pairs, a.make);
   if (!made.left_out.empty()) fmt::print("left out: {}\n", left_out_text(made.left_out));
+  for (const auto& [file, name] : made.renamed) fmt::print("{} is there as {}\n", quote(file), quote(name));
   if (!made.skipped.empty()) fmt::print("skipped:\n");
   for (const SkippedFile& file : made.skipped) fmt::print("  {}: {}\n", quote(file.file), printable(file.reason));
 }

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -125,25 +126,24 @@ std::vector<fs::path> find_outputs(const StylizeArguments& a, const std::vector<
   if (!to_file && is_stream(a.out)) {
     throw Error(ExitCode::usage, fmt::format("{} results don't fit into one stream; give a folder instead of --out {}", inputs.size(), printable(a.out)));
   }
-  std::map<fs::path, fs::path> sources, results;  // from places to what they are called
+  std::map<fs::path, fs::path> sources;  // from places to what they are called
+  std::set<fs::path> results;
   for (const Input& input : inputs) sources.emplace(place_of(input.path), input.path);
   std::vector<fs::path> outputs;
   for (const Input& input : inputs) {
     fs::path out;
     if (input.problem.empty()) {
-      out = to_file ? fs::path(a.out) : (fs::path(a.out) / input.name).replace_extension(is_video(input.path) ? ".mp4" : ".png");
-      if (const auto source = sources.find(place_of(out)); source != sources.end() && !is_stream(out)) {
-        throw Error(ExitCode::usage, fmt::format("{} would be replaced by a result; give another --out", quote(source->second.native())));
+      for (int number = 1;; ++number) {
+        out = to_file ? fs::path(a.out) : result_name(a.out / input.name, is_video(input.path) ? ".mp4" : ".png", number);
+        if (is_stream(out)) break;
+        const auto source = sources.find(place_of(out));
+        if (source != sources.end() && number == 1) {
+          throw Error(ExitCode::usage, fmt::format("{} would be replaced by a result; give another --out", quote(source->second.native())));
+        }
+        if (source == sources.end() && !results.contains(place_of(out))) break;
       }
-      const fs::path wanted = out;
-      for (int number = 2; !is_stream(out) && (results.contains(place_of(out)) || sources.contains(place_of(out))); ++number) {
-        out = wanted.parent_path() / fmt::format("{}-{}{}", wanted.stem().native(), number, wanted.extension().native());
-      }
-      if (out != wanted) {
-        tell(fmt::format("note: the result of {} is {}, as that of {} is {}", quote(input.path.native()), quote(out.native()),
-                         quote(results[place_of(wanted)].native()), quote(wanted.native())));
-      }
-      results.emplace(place_of(out), input.path);
+      if (!to_file && out.stem() != input.name.stem()) tell(fmt::format("note: the result of {} is {}", quote(input.path.native()), quote(out.native())));
+      results.insert(place_of(out));
     }
     outputs.push_back(out);
   }

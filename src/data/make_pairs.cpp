@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <map>
 #include <set>
 #include <string>
 #include <system_error>
@@ -29,7 +28,6 @@ namespace fs = std::filesystem;
 
 constexpr int edge_step = 32;                // the least difference of two flat areas that has a line between them
 constexpr int blocks = 16;                   // of a mosaic, along the shorter side
-constexpr std::size_t max_name_bytes = 255;  // of a file, on most file systems
 
 // I. Sobel and G. Feldman, 1968; of the channel where the gradient is steepest, and the border repeated.
 Image edges(const Image& image) {
@@ -62,20 +60,16 @@ Image shrink(const Image& image) {
   return resize(image, count(image.height), count(image.width), Filter::box);
 }
 
-fs::path png_name(const FolderFile& file) { return fs::path(file.name).replace_extension(".png"); }
-
-// Two of one name would be one file.
-void mark_unwritable_names(std::vector<FolderFile>& files) {
-  std::map<fs::path, std::string> taken;
-  for (FolderFile& file : files) {
-    if (!file.problem.empty()) continue;
-    const fs::path name = png_name(file);
-    if (name.filename().native().size() > max_name_bytes) {
-      file.problem = fmt::format("a name of more than {} bytes; rename it", max_name_bytes);
-    } else if (const auto [other, added] = taken.emplace(name, file.name); !added) {
-      file.problem = fmt::format("is named like {}; rename it", quote(other->second));
-    }
+// What each is called in A and B, no two alike.
+std::vector<fs::path> png_names(const std::vector<FolderFile>& files) {
+  std::set<fs::path> taken;
+  std::vector<fs::path> names;
+  for (const FolderFile& file : files) {
+    fs::path name = result_name(file.name, ".png");
+    for (int number = 2; file.problem.empty() && !taken.insert(name).second; ++number) name = result_name(file.name, ".png", number);
+    names.push_back(name);
   }
+  return names;
 }
 
 [[noreturn]] void fail_to_write(const fs::path& path) {
@@ -199,12 +193,12 @@ MadePairs make_pairs(const fs::path& data, const fs::path& out, SourceKind kind,
     require_folders(data, contents.files);
     files = std::move(contents.files);
     made.left_out = std::move(contents.left_out);
-    mark_unwritable_names(files);
   } else {
     idx = open_idx(idx_path, "", {});
     files.resize(idx->size());
     for (std::int64_t i = 0; i < idx->size(); ++i) files[i].name = idx->picture_name(i);
   }
+  const std::vector<fs::path> names = png_names(files);
   Staging staging(out);
   parallel_for(static_cast<std::int64_t>(files.size()), [&](std::int64_t i) {
     FolderFile& file = files[i];
@@ -217,11 +211,13 @@ MadePairs make_pairs(const fs::path& data, const fs::path& out, SourceKind kind,
       return;
     }
     if (height != 0) picture = fit(picture, height, width);
-    write_png(staging.a() / png_name(file), make_source(picture, kind));
-    write_png(staging.b() / png_name(file), picture);
+    write_png(staging.a() / names[i], make_source(picture, kind));
+    write_png(staging.b() / names[i], picture);
   });
-  for (const FolderFile& file : files) {
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const FolderFile& file = files[i];
     if (!file.problem.empty()) made.skipped.push_back({file.name, file.problem});
+    else if (names[i].stem() != fs::path(file.name).stem()) made.renamed.emplace_back(file.name, names[i].native());
   }
   made.pairs = static_cast<std::int64_t>(files.size() - made.skipped.size());
   if (made.pairs == 0) {

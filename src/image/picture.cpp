@@ -6,7 +6,6 @@
 
 #include "codec.h"
 #include "core/system.h"
-#include "pastiche/backend.h"
 #include "pastiche/files.h"
 
 namespace pastiche {
@@ -72,8 +71,8 @@ std::unique_lock<std::mutex> turn_of(const PictureInfo& info) {
   std::unique_lock turn(large_pictures);
   const std::size_t free = free_memory().with_swap;
   if (bytes_a_pixel * pixels <= free) return turn;
-  throw Error(ExitCode::out_of_memory, fmt::format("too large ({}x{}): decoding it may take {}, and {} are free; make it smaller", info.width, info.height,
-                                                   bytes_text(bytes_a_pixel * pixels), bytes_text(free)));
+  throw Error(ExitCode::out_of_memory, fmt::format("too large ({}x{}): decoding it may take {} MiB, and {} MiB are free; make it smaller", info.width,
+                                                   info.height, bytes_a_pixel * pixels >> 20, free >> 20));
 }
 
 std::uint8_t luma(int red, int green, int blue) {

@@ -268,6 +268,18 @@ std::string ending_of(const fs::path& path) {
   return ending;
 }
 
+fs::path result_name(const fs::path& path, std::string_view ending, int number) {
+  constexpr std::size_t most = 255;
+  const std::string end = fmt::format("{}{}", number > 1 ? fmt::format("-{}", number) : "", ending);
+  std::string stem = path.stem().native();
+  if (stem.size() + end.size() > most) {
+    std::size_t cut = most - end.size();
+    while (cut > 0 && (static_cast<unsigned char>(stem[cut]) & 0xc0) == 0x80) --cut;  // within a character of UTF-8
+    stem.resize(cut);
+  }
+  return path.parent_path() / (stem + end);
+}
+
 std::string temporary_name() {
   std::random_device random;
   return fmt::format(".pastiche-{:08x}{:08x}.tmp", random(), random());
