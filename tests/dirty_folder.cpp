@@ -122,6 +122,11 @@ Bytes png_chunk(std::string_view type, const Bytes& data) {
   return join({big_endian(static_cast<std::uint32_t>(data.size())), body, big_endian(static_cast<std::uint32_t>(crc))});
 }
 
+Bytes claiming(Bytes png, std::uint32_t width, std::uint32_t height) {
+  std::ranges::copy(join({big_endian(width), big_endian(height)}), png.begin() + 16);
+  return png;
+}
+
 Bytes after_header(const Bytes& png, const Bytes& chunks) { return insert(png, 33, chunks); }
 
 // No error handler: libpng would call abort(), which is what a test that makes nonsense deserves.

@@ -38,6 +38,8 @@ Bytes png_chunk(std::string_view type, const Bytes& data);  // with length and C
 // `png` with `chunks` (whole ones, from png_chunk) right after its IHDR.
 Bytes after_header(const Bytes& png, const Bytes& chunks);
 
+Bytes claiming(Bytes png, std::uint32_t width, std::uint32_t height);  // this size in its header, whatever it holds
+
 struct JpegSpec {
   J_COLOR_SPACE space = JCS_YCbCr;  // or JCS_GRAYSCALE, JCS_RGB, JCS_CMYK, JCS_YCCK
   bool progressive = false;

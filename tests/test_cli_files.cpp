@@ -752,7 +752,7 @@ TEST_F(CliFiles, AResultThatFailsDoesNotEndTheOthers) {
 
 TEST_F(CliFiles, TooLittleMemoryForAPictureIsSaid) {
   write_translator({.name = "resnet", .height = 16, .width = 16, .channels = 3, .ngf = 2, .blocks = 1});
-  write_file_atomically(folder_ / "large.png", dirty::make_png({.color = PNG_COLOR_TYPE_GRAY, .depth = 1, .width = 16000, .height = 16000}));
+  write_file_atomically(folder_ / "large.png", dirty::claiming(dirty::make_png({}), 16000, 16000));
   EXPECT_EQ(shell("ulimit -v 1500000; " PASTICHE_PROGRAM " stylize t.safetensors large.png -o x.png --size 16 --threads 1"), 6) << err();
   EXPECT_NE(err().find("too large (16000x16000): decoding it may take"), std::string::npos) << err();
 }
