@@ -68,6 +68,8 @@ bool Failures::attempt(const fs::path& name, const std::function<void()>& body) 
     add(e.what());
   } catch (const std::bad_alloc&) {
     add(fmt::format("{}: out of memory", quote(name.native())));
+  } catch (const std::exception& e) {  // such as a thread that can't be started
+    add(fmt::format("{}: {}", quote(name.native()), e.what()));
   }
   return false;
 }

@@ -25,7 +25,7 @@ void require_picture_name(const std::filesystem::path& out, std::string_view or_
 // What could not be done of many: one that fails does not end the others.
 class Failures {
  public:
-  // Runs `body`; an Error or a lack of memory that ends it is kept, and false.
+  // Runs `body`; what ends it early is kept, and false.
   bool attempt(const std::filesystem::path& name, const std::function<void()>& body);
   void add(const std::string& reason) { reasons_.push_back(reason); }
   // Lists them on standard error. What the process exits with: 0, or 1 where there are some of `count`.

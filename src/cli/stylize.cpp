@@ -64,11 +64,11 @@ fs::path place_of(const fs::path& path) {
 // Films below a folder, but for hidden ones, by their names in it.
 std::vector<std::string> films_in(const fs::path& folder) {
   std::vector<std::string> films;
-  std::error_code error;
+  std::error_code error, ignored;
   for (fs::recursive_directory_iterator entry(folder, fs::directory_options::skip_permission_denied, error), end; !error && entry != end; entry.increment(error)) {
     const bool hidden = entry->path().filename().native().starts_with('.');
     if (hidden) entry.disable_recursion_pending();
-    else if (is_video(entry->path()) && fs::is_regular_file(entry->path())) films.push_back(entry->path().lexically_relative(folder).native());
+    else if (is_video(entry->path()) && entry->is_regular_file(ignored)) films.push_back(entry->path().lexically_relative(folder).native());
   }
   std::ranges::sort(films);
   return films;
