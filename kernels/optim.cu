@@ -74,13 +74,12 @@ __device__ inline double power(double base, std::int64_t exponent) {
 }
 
 __global__ __launch_bounds__(table_threads) void adam_ema_kernel(TensorTable<AdamEntry> table, AdamConstants p, double beta1,
-                                                                 double beta2, const StepState* state, int slot) {
+                                                                 double beta2, const StepState::Optim* now, const double* average_step) {
   __shared__ float shared_step_size, shared_inverse_root, shared_ema_step;
   if (threadIdx.x == 0) {
-    const StepState::Optim now = state->optim[slot];
-    shared_step_size = static_cast<float>(now.lr / (1.0 - power(beta1, now.t)));
-    shared_inverse_root = static_cast<float>(1.0 / sqrt(1.0 - power(beta2, now.t)));
-    shared_ema_step = static_cast<float>(state->ema_step);
+    shared_step_size = static_cast<float>(now->lr / (1.0 - power(beta1, now->t)));
+    shared_inverse_root = static_cast<float>(1.0 / sqrt(1.0 - power(beta2, now->t)));
+    shared_ema_step = static_cast<float>(*average_step);
   }
   __syncthreads();
   const float step_size = shared_step_size, inverse_root = shared_inverse_root, ema_step = shared_ema_step;
@@ -140,7 +139,8 @@ void CudaBackend::launch_adam_ema(const AdamTensors& tensors, const Adam& p, con
   for_tables(tensors.value.size(), entry, [&](const TensorTable<AdamEntry>& table, int) {
     PASTICHE_CUDA_CHECK(launch(adam_ema_kernel,
                                {.stream = stream(), .blocks = grid(table.blocks()), .threads = table_threads}, table, constants,
-                               p.beta1, p.beta2, state_of(state), p.slot));
+                               p.beta1, p.beta2, &state_of(state)->optim[static_cast<std::size_t>(p.slot)],
+                               &state_of(state)->ema_step));
   });
 }
 
