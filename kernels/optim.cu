@@ -75,14 +75,13 @@ __device__ inline double power(double base, std::int64_t exponent) {
 
 __global__ __launch_bounds__(table_threads) void adam_ema_kernel(TensorTable<AdamEntry> table, AdamConstants p, double beta1,
                                                                  double beta2, const StepState::Optim* now, const double* average_step) {
-  __shared__ float shared_step_size, shared_inverse_root, shared_ema_step;
+  __shared__ float shared_step_size, shared_inverse_root;
   if (threadIdx.x == 0) {
     shared_step_size = static_cast<float>(now->lr / (1.0 - power(beta1, now->t)));
     shared_inverse_root = static_cast<float>(1.0 / sqrt(1.0 - power(beta2, now->t)));
-    shared_ema_step = static_cast<float>(*average_step);
   }
   __syncthreads();
-  const float step_size = shared_step_size, inverse_root = shared_inverse_root, ema_step = shared_ema_step;
+  const float step_size = shared_step_size, inverse_root = shared_inverse_root, ema_step = static_cast<float>(*average_step);
   const int i = tensor_of_block(table);
   float* const value = table.at[i].value;
   const float* const grad = table.at[i].grad;
