@@ -190,6 +190,15 @@ TEST(Config, TomlExplainsEveryLine) {
   EXPECT_NE(toml.find("\nlr-g = 0.001                        # Adam learning rate of the generator\n"), toml.npos);
 }
 
+TEST(Config, EachModelHasItsOwnRates) {
+  EXPECT_EQ(default_config("dcgan").lr_g, 1e-3);
+  EXPECT_EQ(default_config("dcgan").beta1, 0);
+  for (const char* model : {"article", "cyclegan", "cut"}) {
+    EXPECT_EQ(default_config(model).lr_d, 2e-4) << model;
+    EXPECT_EQ(default_config(model).beta1, 0.5) << model;
+  }
+}
+
 TEST(Config, JsonHoldsEveryOption) {
   const std::string json = config_to_json(unusual());
   EXPECT_TRUE(json.starts_with(R"({"model":"dcgan","data":"/data/a \"b\" \\ c\n\t)")) << json;

@@ -345,12 +345,13 @@ TrainConfig default_config(const std::string& model, const std::string& preset) 
   TrainConfig config;
   config.model = model;
   config.preset = preset;
+  if (model == "dcgan") return config;
+  config.lr_g = config.lr_d = 2e-4;  // the article's discriminator is one linear layer, which larger steps throw about
+  config.beta1 = 0.5;
+  config.beta2 = 0.999;
   if (!is_translation(model)) return config;
   const bool full = preset == "full";
   config.augment = "none";
-  config.lr_g = config.lr_d = 2e-4;
-  config.beta1 = 0.5;
-  config.beta2 = 0.999;
   config.size = full ? ImageSize{256, 256} : ImageSize{64, 64};
   config.mirror = true;
   config.crop = 1.125;

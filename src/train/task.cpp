@@ -162,8 +162,9 @@ class GanTask final : public TrainingTask {
     if (!data_->skipped().empty()) notes.push_back(skipped_note(data_->skipped().size(), config_.data));
     if (!data_->left_out().empty()) notes.push_back("left out: " + left_out_text(data_->left_out()));
     if (data_->resized()) notes.push_back(fmt::format("pictures are cropped and resized to {}; --size chooses another", to_text(config_.size)));
-    notes.push_back(fmt::format("{} pictures, batch {}, widths {} and {}, augment {}, learning rates {:g} and {:g}", data_->size(), config_.batch,
-                                config_.ngf, config_.ndf, config_.augment, config_.lr_g, config_.lr_d));
+    const std::string widths = config_.model == "article" ? "" : fmt::format("widths {} and {}, ", config_.ngf, config_.ndf);  // the article's are fixed
+    notes.push_back(fmt::format("{} pictures, batch {}, {}augment {}, learning rates {:g} and {:g}", data_->size(), config_.batch, widths,
+                                config_.augment, config_.lr_g, config_.lr_d));
     return notes;
   }
   std::vector<std::string> take_notes() override { return loader_ ? replaced_.add(loader_->take_replaced(), config_.data) : std::vector<std::string>(); }
