@@ -162,6 +162,7 @@ class Translation : public testing::Test {
     config.out = (folder_ / name).string();
     config.size = {16, 16};
     config.ngf = config.ndf = 4;
+    config.batch = 4;
     config.blocks = 2;
     config.pool = 6;  // full after the first steps
     config.patches = 32;
@@ -306,6 +307,7 @@ TEST_F(Translation, AugmentationChangesWhatDiscriminatorsSee) {
       }
     }
     plain.steps = augmented.steps = 2;
+    plain.augment = "none";
     augmented.augment = "color,translation,cutout";
     const RunResult a = train(plain, silent), b = train(augmented, silent);
     const auto d_real = [](const RunResult& run) { return lines(run.folder / "stats.jsonl").front().at("d_real").get<double>(); };
