@@ -25,6 +25,8 @@ bool is_standard_output(const fs::path& path) {
                          named.st_ino == standard.st_ino);
 }
 
+bool is_jpeg_name(const fs::path& path) { return ending_of(path) == ".jpg" || ending_of(path) == ".jpeg"; }
+
 void on_signal(int signal) {
   remove_temporary_files();
   std::raise(signal);  // again, now as if it had not been caught
@@ -42,12 +44,6 @@ void write_result(const fs::path& path, std::span<const std::byte> bytes, Sync s
   write_where_named(path, bytes, sync);
   fmt::print("{}\n", printable(path.string()));
 }
-
-namespace {
-
-bool is_jpeg_name(const fs::path& path) { return ending_of(path) == ".jpg" || ending_of(path) == ".jpeg"; }
-
-}  // namespace
 
 bool is_picture_name(const fs::path& path) { return is_jpeg_name(path) || ending_of(path) == ".png"; }
 

@@ -237,9 +237,9 @@ class TranslationTask final : public TrainingTask {
     choose_batch(config, fewer, config.preset == "full" ? 1 : 4);
     require_a_batch(config, fewer, fewer_targets ? config.style : config.data);
     if (config.augment == "auto") config.augment = "none";
-    const int width = config.preset == "full" ? 64 : 32;
-    if (config.ngf == 0) config.ngf = width;
-    if (config.ndf == 0) config.ndf = width;
+    const TrainConfig usual = default_config(config.model, config.preset);
+    if (config.ngf == 0) config.ngf = usual.ngf;
+    if (config.ndf == 0) config.ndf = usual.ndf;
     network_ = translator_of(config);
     config_ = config;
     require_sides();
