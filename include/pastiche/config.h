@@ -72,7 +72,7 @@ struct TrainConfig {
   std::string time;
 
   std::string snap = "1m";
-  int keep = 3;
+  int keep = 2;
   std::string grid = "8x8";
   std::string log_format = "text";
 
@@ -85,6 +85,7 @@ struct TrainConfig {
 
 // pix2pix, cyclegan and cut learn to turn pictures of one domain into another's; the other models make new ones.
 bool is_translation(const std::string& model);
+bool is_model(const std::string& name);  // whether --model takes it
 // What is not said: the papers' settings, and sizes that a processor can learn; with the preset "full" the papers' sizes too.
 TrainConfig default_config(const std::string& model, const std::string& preset = "small");
 
@@ -160,7 +161,7 @@ struct Channels {
 template <class Config, class Visitor>
 void visit_options(Config& config, Visitor&& visit) {
   using namespace option;
-  visit("model", config.model, OneOf{{"dcgan", "article", "pix2pix", "cyclegan", "cut"}}, "what is learnt: dcgan and article make new pictures, the others turn pictures into others");
+  visit("model", config.model, Form{is_model, "dcgan, article, pix2pix, cyclegan or cut"}, "what is learnt: dcgan and article make new pictures, the others turn pictures into others");
   visit("data", config.data, Any{}, "folder of pictures, or IDX file (.gz too), to learn from");
   visit("style", config.style, Any{}, "folder of what pictures are to be turned into; without it, --data holds both: A/ and B/, "
         "trainA/ and trainB/, or pictures side by side");
@@ -225,7 +226,7 @@ void visit_options(Config& config, Visitor&& visit) {
 
   visit("snap", config.snap, Form{is_interval, "a duration such as 2m, or a number of steps"},
         "time or steps between checkpoints, each with a picture grid");
-  visit("keep", config.keep, Range{1, 1000000}, "checkpoints to keep");
+  visit("keep", config.keep, Range{1, 1000000}, "newest checkpoints to keep; a resume needs one, and the one before where that is damaged");
   visit("grid", config.grid, Form{is_grid, "COLUMNSxROWS, each 1 to 64"}, "pictures in a sample grid");
   visit("log-format", config.log_format, OneOf{{"text", "json"}}, "progress for people or for programs");
 

@@ -107,16 +107,20 @@ struct DatasetReport {
   std::int64_t files = 0;
   std::int64_t usable = 0;
   std::vector<SkippedFile> unusable;  // and folders that can't be entered
+  bool unknown = false;               // there is such a folder, so nobody knows how many are missing
   LeftOut left_out;
   std::map<std::string, std::int64_t> sizes;  // "HEIGHTxWIDTH"
   std::map<std::string, std::int64_t> modes;  // to_string(PictureInfo)
   std::map<int, std::int64_t> labels;
   std::vector<DuplicateGroup> duplicates;
+
+  bool can_be_trained_on() const { return usable > 0 && 2 * usable >= files && !unknown; }  // as open_dataset() has it
 };
 
 // Decodes everything. Throws Error(bad_data) only where there is nothing to check.
 DatasetReport check_dataset(const std::filesystem::path& path, const DataOptions& options = {});
-std::string to_text(const DatasetReport& report);
+std::string to_text(const DatasetReport& report);  // on one screen, with advice
+std::string to_long_text(const DatasetReport& report);  // with every file
 std::string to_json(const DatasetReport& report);
 
 struct Batch {

@@ -85,6 +85,8 @@ class RunLock {
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;
 
+  static bool is_held(const std::filesystem::path& run_folder);  // by a training, as far as can be known
+
  private:
   int fd_;
 };

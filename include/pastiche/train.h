@@ -59,6 +59,7 @@ class Trainer {
     AdamOptimizer adam;
   };
   const std::deque<Network>& networks() const { return networks_; }
+  std::size_t saved_bytes() const;  // of what save() writes
 
  protected:
   // Uses of TrainConfig what concerns a step. The backend must outlive it. `picture` is [H,W,C].
@@ -196,6 +197,7 @@ struct TrainingPlan {
     std::size_t bytes;
   };
   std::vector<MemoryGroup> memory;   // of the backend, at its peak, then of the process besides
+  std::size_t checkpoint_bytes;      // of each on the disk
   std::size_t peak_bytes;            // on a device with memory of its own: the backend's; else the process's
   std::size_t available_bytes;       // to all of that
   std::int64_t largest_batch;        // that fits; 0 where not even one picture does

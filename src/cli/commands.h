@@ -15,6 +15,7 @@ struct Outcome {
 };
 
 void add_train(CLI::App& app, Outcome& outcome);
+void add_runs(CLI::App& app, Outcome& outcome);
 void add_generate(CLI::App& app, Outcome& outcome);
 void add_stylize(CLI::App& app, Outcome& outcome);
 void add_inspect(CLI::App& app, Outcome& outcome);

@@ -19,18 +19,19 @@ const std::map<std::string, SourceKind> kinds{
 void add_check(CLI::App& data, Outcome& outcome) {
   struct Arguments {
     std::string path;
-    bool json = false;
+    bool json = false, all = false;
   };
   auto a = std::make_shared<Arguments>();
   CLI::App* command = data.add_subcommand(
-      "check", "List every file that can't be used with the reason, sizes, modes and duplicates." +
-                   examples({"pastiche data check my-pictures", "pastiche data check my-pictures --json > report.json"}));
+      "check", "Say what a data set holds, what of it can't be used and why, and whether it is one to train on: exit code 0, else 3." +
+                   examples({"pastiche data check my-pictures", "pastiche data check my-pictures --all"}));
   command->add_option("path", a->path, "folder of pictures, or IDX file")->required()->option_text("PATH");
-  command->add_flag("--json", a->json, "one JSON object");
+  command->add_flag("--all", a->all, "list every file that can't be used, and every duplicate");
+  command->add_flag("--json", a->json, "the same as one JSON object");
   command->callback([a, &outcome] {
     const DatasetReport report = check_dataset(a->path);
-    fmt::print("{}\n", a->json ? to_json(report) : to_text(report));
-    if (!report.unusable.empty()) outcome.exit_code = static_cast<int>(ExitCode::bad_data);
+    fmt::print("{}", a->json ? to_json(report) + "\n" : a->all ? to_long_text(report) : to_text(report));
+    if (!report.can_be_trained_on()) outcome.exit_code = static_cast<int>(ExitCode::bad_data);
   });
 }
 

@@ -2,10 +2,13 @@
 #include <fmt/ranges.h>
 
 #include <filesystem>
+#include <functional>
 #include <numeric>
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/runs.h"
 #include "io/json.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/data.h"
@@ -17,6 +20,8 @@
 
 namespace pastiche::cli {
 namespace {
+
+namespace fs = std::filesystem;
 
 struct EvalArguments {
   std::string pictures, data, device = "auto";
@@ -32,7 +37,7 @@ struct Drawn {
 };
 
 // At most `count` pictures of the set, drawn without repetition: the same for the same seed.
-Drawn draw(const Dataset& data, std::int64_t count, std::uint64_t seed) {
+Drawn draw(const Dataset& data, std::int64_t count, std::uint64_t seed, const std::function<void(std::size_t)>& progress) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(data.size()));
   std::iota(order.begin(), order.end(), 0);
   Drawn drawn{.pictures = {}, .unusable = data.skipped().size()};
@@ -41,6 +46,7 @@ Drawn draw(const Dataset& data, std::int64_t count, std::uint64_t seed) {
     std::swap(order[i], order[i + words.word[0] % static_cast<std::uint64_t>(data.size() - i)]);
     try {
       drawn.pictures.push_back(data.picture(order[i]));
+      progress(drawn.pictures.size());
     } catch (const Error& error) {
       if (error.code() != ExitCode::bad_data) throw;
       ++drawn.unusable;
@@ -57,27 +63,35 @@ void tell_left_out(const std::string& path, const Dataset& data, std::size_t unu
 }
 
 int run_eval(const EvalArguments& a) {
-  const bool is_model = ending_of(a.pictures) == ".safetensors";
+  std::error_code error;
+  const bool is_folder = fs::is_directory(a.pictures, error);
+  const bool is_model = is_folder ? fs::exists(fs::path(a.pictures) / "model.safetensors", error)
+                                  : ending_of(a.pictures) == ".safetensors" || !fs::exists(a.pictures, error);
   const auto backend = open_backend(a.device, a.threads);
   LoadedGenerator model;
   DataOptions shape;
   if (is_model) {
-    model = load_generator(*backend, a.pictures);
+    model = load_generator(*backend, find_model_file(a.pictures));
     const ModelConfig& config = model.card.model;
     shape = {.height = static_cast<int>(config.height), .width = static_cast<int>(config.width), .channels = static_cast<int>(config.channels)};
   }
   const auto data = open_dataset(a.data, shape);
-  Drawn real = draw(*data, a.count, a.seed);
+  WorkProgress progress("eval", 2 * std::min(a.count, data->size()));
+  const auto tell_progress = [&](std::size_t before) { return [&progress, before](std::size_t drawn) { progress.update(static_cast<double>(before + drawn)); }; };
+  Drawn real = draw(*data, a.count, a.seed, tell_progress(0));
   tell_left_out(a.data, *data, real.unusable);
   std::size_t skipped = real.unusable;
   std::vector<Image> made;
   if (is_model) {
     std::vector<std::uint64_t> seeds(real.pictures.size());
     std::iota(seeds.begin(), seeds.end(), a.seed * 1'000'003);
-    made = generate_pictures(*model.generator, sample_latents(seeds, model.card.model.nz));
+    generate_pictures(*model.generator, sample_latents(seeds, model.card.model.nz), [&](Image picture) {
+      made.push_back(std::move(picture));
+      progress.update(static_cast<double>(real.pictures.size() + made.size()));
+    });
   } else {
     const auto pictures = open_dataset(a.pictures, {.height = data->height(), .width = data->width(), .channels = data->channels()});
-    Drawn drawn = draw(*pictures, std::ssize(real.pictures), a.seed + 1);
+    Drawn drawn = draw(*pictures, std::ssize(real.pictures), a.seed + 1, tell_progress(real.pictures.size()));
     tell_left_out(a.pictures, *pictures, drawn.unusable);
     skipped += drawn.unusable;
     made = std::move(drawn.pictures);
@@ -103,9 +117,9 @@ void add_eval(CLI::App& app, Outcome& outcome) {
   auto a = std::make_shared<EvalArguments>();
   CLI::App* command = app.add_subcommand(
       "eval", "Sliced Wasserstein distance of a model's or a folder's pictures to a data set." +
-                  examples({"pastiche eval runs/00003-dcgan-art/model.safetensors --data my-pictures",
+                  examples({"pastiche eval last --data my-pictures",
                             "pastiche eval pictures --data my-pictures --count 500 --json"}));
-  command->add_option("pictures", a->pictures, "model.safetensors, or a folder of pictures")->required()->option_text("MODEL|FOLDER");
+  command->add_option("pictures", a->pictures, "a run or its model.safetensors; or a folder of pictures")->required()->option_text("MODEL|FOLDER");
   command->add_option("--data", a->data, "data set to compare with")->required()->option_text("PATH");
   command->add_option("--count", a->count, "pictures of each side; fewer where there are fewer")->check(CLI::Range(1, 1'000'000))->option_text("[1024]");
   command->add_option("--seed", a->seed, "of latents, patches and projections")->option_text("[0]");

@@ -7,6 +7,8 @@
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/runs.h"
 #include "cli/seeds.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/config.h"
@@ -23,7 +25,7 @@ namespace fs = std::filesystem;
 struct GenerateArguments {
   std::string model, seeds, grid, out, from, device = "auto";
   int interpolate = 0, fps = 20, threads = 0;
-  bool no_metadata = false;
+  bool no_metadata = false, force = false;
 };
 
 // From one seed to the next along the sphere that normal latents lie near (White, 2016), and back to the first.
@@ -46,6 +48,15 @@ std::vector<float> interpolated_latents(std::span<const std::uint64_t> seeds, in
     }
   }
   return latents;
+}
+
+// What results are called where --out says nothing: "00003-dcgan-art-grid.png", after the run, or else the file, of the model.
+fs::path usual_name(const fs::path& model, const char* what) {
+  std::error_code error;
+  const fs::path folder = fs::absolute(model, error).parent_path();
+  const bool of_run = fs::exists(folder / "config.toml", error);
+  const fs::path name = (of_run ? folder.filename().native() : model.stem().native()) + "-" + what;
+  return result_name(name, name.extension().native());
 }
 
 // What --from reads.
@@ -133,10 +144,11 @@ fs::path find_model(const fs::path& where, const Recipe& recipe) {
 }
 
 int generate_again(const GenerateArguments& a, Backend& backend) {
-  const fs::path out = a.out.empty() ? "again.png" : a.out;
-  require_picture_name(out);
   const Recipe recipe = read_recipe(a.from);
   const fs::path path = find_model(a.model.empty() ? fs::path("runs") : fs::path(a.model), recipe);
+  const fs::path out = a.out.empty() ? usual_name(path, "again.png") : fs::path(a.out);
+  require_picture_name(out);
+  require_free(std::span(&out, 1), recipe.hash, a.force);
   Maker maker{load_generator(backend, path)};
   const Image picture = recipe.grid ? maker.grid(*recipe.grid, recipe.seeds) : maker.pictures(recipe.seeds).front();
   write_result(out, encode_for(out, picture, picture_text(a, path, maker.loaded.hash, recipe.seeds, recipe.grid)));
@@ -144,13 +156,18 @@ int generate_again(const GenerateArguments& a, Backend& backend) {
 }
 
 // Each as soon as its batch is made.
-int write_pictures(const GenerateArguments& a, Maker& maker, std::span<const std::uint64_t> seeds, const fs::path& folder) {
+int write_pictures(const GenerateArguments& a, Maker& maker, const fs::path& model, std::span<const std::uint64_t> seeds, const fs::path& folder) {
+  std::vector<fs::path> paths;
+  for (const std::uint64_t seed : seeds) paths.push_back(folder / fmt::format("seed{:06}.png", seed));
+  require_free(paths, maker.loaded.hash, a.force);
   Failures failures;
+  WorkProgress progress("generate", std::ssize(seeds));
   std::size_t made = 0;
   generate_pictures(*maker.loaded.generator, sample_latents(seeds, maker.loaded.card.model.nz), [&](const Image& picture) {
+    const fs::path& path = paths[made];
     const std::span<const std::uint64_t> seed = seeds.subspan(made++, 1);
-    const fs::path path = folder / fmt::format("seed{:06}.png", seed.front());
-    failures.attempt(path, [&] { write_result(path, encode_png(picture, picture_text(a, a.model, maker.loaded.hash, seed)), Sync::later); });
+    failures.attempt(path, [&] { write_result(path, encode_png(picture, picture_text(a, model, maker.loaded.hash, seed)), Sync::later); });
+    progress.update(static_cast<double>(made));
   });
   sync_file_system(folder);
   return failures.report(seeds.size());
@@ -159,37 +176,41 @@ int write_pictures(const GenerateArguments& a, Maker& maker, std::span<const std
 int run_generate(const GenerateArguments& a) {
   const auto backend = open_backend(a.device, a.threads);
   if (!a.from.empty()) return generate_again(a, *backend);
-  if (a.model.empty()) throw Error(ExitCode::usage, "generate needs a model file, such as a run's model.safetensors; or --from PICTURE.png");
-  Maker maker{load_generator(*backend, a.model)};
+  if (a.model.empty()) throw Error(ExitCode::usage, "generate needs a model: a run, such as last, or a model.safetensors; or --from PICTURE.png");
+  const fs::path model = find_model_file(a.model);
+  Maker maker{load_generator(*backend, model)};
   const std::string& hash = maker.loaded.hash;
   if (a.interpolate > 0) {
     const std::vector<std::uint64_t> seeds = parse_seeds(a.seeds.empty() ? "0-7" : a.seeds);
-    const fs::path out = a.out.empty() ? "morph.png" : a.out;
+    const fs::path out = a.out.empty() ? usual_name(model, "morph.png") : fs::path(a.out);
     if (!is_stream(out) && ending_of(out) != ".gif" && ending_of(out) != ".png") {
       throw Error(ExitCode::usage, "--interpolate writes .png (APNG) or .gif, or - for APNG on standard output");
     }
+    require_free(std::span(&out, 1), hash, a.force);
     const auto frames = generate_pictures(*maker.loaded.generator, interpolated_latents(seeds, a.interpolate, maker.loaded.card.model.nz));
     write_result(out, ending_of(out) == ".gif" ? encode_gif(frames, 1000 / a.fps) : encode_apng(frames, 1000 / a.fps));
   } else if (!a.seeds.empty() && a.grid.empty()) {
     const std::vector<std::uint64_t> seeds = parse_seeds(a.seeds);
-    const fs::path folder = a.out.empty() ? "pictures" : a.out;
+    const fs::path folder = a.out.empty() ? usual_name(model, "pictures") : fs::path(a.out);
     const bool one_stream = is_stream(folder);
     if (one_stream && seeds.size() > 1) {
       throw Error(ExitCode::usage, fmt::format("{} pictures don't fit into one stream; give a folder instead of --out {}, or a --grid", seeds.size(), printable(a.out)));
     }
     std::error_code absent;
     if (one_stream || (seeds.size() == 1 && is_picture_name(folder) && !fs::is_directory(folder, absent))) {
-      write_result(folder, encode_for(folder, maker.pictures(seeds).front(), picture_text(a, a.model, hash, seeds)));
+      require_free(std::span(&folder, 1), hash, a.force);
+      write_result(folder, encode_for(folder, maker.pictures(seeds).front(), picture_text(a, model, hash, seeds)));
       return 0;
     }
     make_folder(folder);
-    return write_pictures(a, maker, seeds, folder);
+    return write_pictures(a, maker, model, seeds, folder);
   } else {
     const Grid grid = parse_grid(a.grid.empty() ? "8x8" : a.grid);
     const std::vector<std::uint64_t> seeds = parse_seeds(a.seeds.empty() ? fmt::format("0-{}", grid.columns * grid.rows - 1) : a.seeds);
-    const fs::path out = a.out.empty() ? "grid.png" : a.out;
+    const fs::path out = a.out.empty() ? usual_name(model, "grid.png") : fs::path(a.out);
     require_picture_name(out);
-    write_result(out, encode_for(out, maker.grid(grid, seeds), picture_text(a, a.model, hash, seeds, grid)));
+    require_free(std::span(&out, 1), hash, a.force);
+    write_result(out, encode_for(out, maker.grid(grid, seeds), picture_text(a, model, hash, seeds, grid)));
   }
   return 0;
 }
@@ -200,16 +221,17 @@ void add_generate(CLI::App& app, Outcome& outcome) {
   auto a = std::make_shared<GenerateArguments>();
   CLI::App* command = app.add_subcommand(
       "generate", "Make pictures with a trained model." +
-                      examples({"pastiche generate runs/00003-dcgan-art/model.safetensors --seeds 0-63 -o pictures",
-                                "pastiche generate runs/00003-dcgan-art/model.safetensors --grid 8x8 -o grid.png"}));
+                      examples({"pastiche generate last", "pastiche generate runs/00003-dcgan-art --seeds 0-63 -o pictures",
+                                "pastiche generate art.safetensors --grid 8x8 -o grid.png"}));
+  command->add_flag("--force", a->force, force_help);
   command->add_flag("--no-metadata", a->no_metadata, no_metadata_help);
-  command->add_option("model", a->model, "model.safetensors of a run")->option_text("MODEL");
+  command->add_option("model", a->model, model_help)->option_text("MODEL");
   command->add_option("--seeds", a->seeds, "a picture a seed: 7, 0-63 or 1,5,9-12")->option_text("SEEDS");
   command->add_option("--grid", a->grid, "one picture of COLUMNSxROWS")->option_text("[8x8]");
   CLI::Option* interpolate = command->add_option("--interpolate", a->interpolate, "an animation through the seeds, with this many frames between two")
                                  ->check(CLI::Range(1, 1000));
   command->add_option("--fps", a->fps, "frames a second of the animation")->check(CLI::Range(1, 100))->option_text("[20]")->needs(interpolate);
-  command->add_option("-o,--out", a->out, "folder for --seeds; for one picture a file: .png, or .jpg (quality 95, and no text for --from), or - for PNG on standard output; .png or .gif for an animation")->option_text("PATH");
+  command->add_option("-o,--out", a->out, "folder for --seeds; for one picture a file: .png, or .jpg (quality 95, and no text for --from), or - for PNG on standard output; .png or .gif for an animation; else named after the model")->option_text("PATH");
   command->add_option("--from", a->from, "make this picture again, from what its PNG says of seeds and model; that is found by its SHA-256, "
                                           "in MODEL, which may be a folder of runs, or else in runs")->option_text("PNG")->excludes("--seeds")->excludes("--grid")->excludes(interpolate);
   command->add_option("--device", a->device, device_help)->option_text("[auto]");

@@ -85,6 +85,7 @@ int run(int argc, char** argv) {
   app.get_formatter()->column_width(34);
   Outcome outcome;
   add_train(app, outcome);
+  add_runs(app, outcome);
   add_generate(app, outcome);
   add_stylize(app, outcome);
   add_inspect(app, outcome);
@@ -108,7 +109,7 @@ bool computes(int argc, char** argv) {
   for (const char* word : {"--help", "-h"}) {
     if (std::find(argv, argv + argc, std::string_view(word)) != argv + argc) return false;
   }
-  return !command.starts_with('-') && command != "inspect" && command != "data" && !command.empty();
+  return !command.starts_with('-') && command != "inspect" && command != "data" && command != "runs" && !command.empty();
 }
 
 // By default OpenMP's idle threads spin for milliseconds: beside other busy programs they take the core from the very thread that they

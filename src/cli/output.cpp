@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "cli/commands.h"
+#include "cli/progress.h"
 #include "pastiche/error.h"
 #include "pastiche/files.h"
 
@@ -27,6 +28,18 @@ bool is_standard_output(const fs::path& path) {
 
 bool is_jpeg_name(const fs::path& path) { return ending_of(path) == ".jpg" || ending_of(path) == ".jpeg"; }
 
+// Nothing is there, or a picture that says that this model made it.
+bool is_ours_to_replace(const fs::path& path, const std::string& model_hash) {
+  struct stat info;
+  if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_size == 0) return true;
+  try {
+    const PictureText text = read_png_text(read_file(path, max_picture_bytes));
+    return std::ranges::any_of(text, [&](const auto& entry) { return entry.first == "Model SHA-256" && entry.second == model_hash; });
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 void on_signal(int signal) {
   remove_temporary_files();
   std::raise(signal);  // again, now as if it had not been caught
@@ -42,6 +55,8 @@ void write_result(const fs::path& path, std::span<const std::byte> bytes, Sync s
     return;
   }
   write_where_named(path, bytes, sync);
+  WorkProgress::step_aside();
+  std::fflush(stderr);
   fmt::print("{}\n", printable(path.string()));
 }
 
@@ -79,7 +94,24 @@ int Failures::report(std::size_t count) const {
   return static_cast<int>(ExitCode::failed);
 }
 
-void tell(const std::string& line) { std::fputs((line + "\n").c_str(), stderr); }
+void tell(const std::string& line) {
+  WorkProgress::step_aside();
+  std::fputs((line + "\n").c_str(), stderr);
+}
+
+void require_free(std::span<const fs::path> results, const std::string& model_hash, bool force) {
+  if (force) return;
+  std::size_t count = 0;
+  fs::path first;
+  for (const fs::path& path : results) {
+    if (is_ours_to_replace(path, model_hash)) continue;
+    if (count++ == 0) first = path;
+  }
+  if (count == 0) return;
+  throw Error(ExitCode::usage, fmt::format("{} {} there already, and this model did not make {}: give another --out, or --force to replace {}",
+                                           quote(first.native()), count == 1 ? "is" : fmt::format("and {} more are", count - 1),
+                                           count == 1 ? "it" : "them", count == 1 ? "it" : "them"));
+}
 
 bool is_stream(const fs::path& path) {
   std::error_code ignored;

@@ -35,6 +35,10 @@ class Failures {
   std::vector<std::string> reasons_;
 };
 
+// Error(usage) where one of these results would take the place of a file that does not say that this model made it; with `force` never.
+void require_free(std::span<const std::filesystem::path> results, const std::string& model_hash, bool force);
+constexpr const char* force_help = "replace files that another model made, or of which nobody knows";
+
 // A line on standard error. Where that can't be written, the command goes on.
 void tell(const std::string& line);
 

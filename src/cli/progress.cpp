@@ -123,4 +123,43 @@ std::string Progress::json_line() const {
   return json_text(line);
 }
 
+namespace {
+
+WorkProgress* work_in_progress = nullptr;
+
+}  // namespace
+
+WorkProgress::WorkProgress(std::string title, std::int64_t total)
+    : title_(std::move(title)), total_(total), live_(::isatty(2)), next_(begin_ + (live_ ? Clock::duration(500ms) : Clock::duration(30s))) {
+  work_in_progress = this;
+}
+
+WorkProgress::~WorkProgress() {
+  work_in_progress = nullptr;
+  erase();
+}
+
+void WorkProgress::erase() {
+  if (line_open_) write_text(2, "\r\x1b[K");
+  line_open_ = false;
+}
+
+void WorkProgress::step_aside() {
+  if (work_in_progress == nullptr) return;
+  const std::lock_guard lock(work_in_progress->mutex_);
+  work_in_progress->erase();
+}
+
+void WorkProgress::update(double done) {
+  const std::lock_guard lock(mutex_);
+  const auto now = Clock::now();
+  if (now < next_ || done <= 0) return;
+  next_ = now + (live_ ? Clock::duration(100ms) : Clock::duration(30s));
+  const double seconds = std::chrono::duration<double>(now - begin_).count(), total = static_cast<double>(total_);
+  const std::string line = fmt::format("{}  {:.0f} of {}  {:.0f}%  ETA {}", title_, std::floor(done), total_, 100 * done / total,
+                                       clock_text(seconds * (total - done) / done));
+  write_text(2, live_ ? fmt::format("\r{}\x1b[K", fitted(line, terminal_width(2) - 1)) : line + "\n");
+  line_open_ = live_;
+}
+
 }  // namespace pastiche

@@ -1,6 +1,7 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -47,6 +48,31 @@ class Progress {
   bool shown_ = true;     // sample_ has been shown
   ProgressSample sample_;
   Clock::time_point next_;
+};
+
+// How much of its work a command has done, on stderr: on a terminal in one line below all others, rewritten in place at most ten times a
+// second and taken away at the end; elsewhere in a line every 30 seconds. There is one at a time.
+class WorkProgress {
+ public:
+  WorkProgress(std::string title, std::int64_t total);
+  ~WorkProgress();
+  WorkProgress(const WorkProgress&) = delete;
+  WorkProgress& operator=(const WorkProgress&) = delete;
+
+  void update(double done);  // of the total; from any thread
+  static void step_aside();  // before another line is written
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void erase();
+
+  const std::string title_;
+  const std::int64_t total_;
+  const bool live_;
+  const Clock::time_point begin_ = Clock::now();
+  Clock::time_point next_;
+  bool line_open_ = false;
+  std::mutex mutex_;
 };
 
 }  // namespace pastiche

@@ -11,6 +11,8 @@
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/runs.h"
 #include "cli/video.h"
 #include "data/folder.h"
 #include "pastiche/checkpoint.h"
@@ -24,10 +26,10 @@ namespace {
 namespace fs = std::filesystem;
 
 struct StylizeArguments {
-  std::string model, out, device = "auto", precision = "f32";
+  std::string model, out, picture_format = "png", film_format = "mp4", device = "auto", precision = "f32";
   std::vector<std::string> inputs;
   double strength = 1;
-  bool keep_colors = false, frames = false, no_metadata = false;
+  bool keep_colors = false, frames = false, no_metadata = false, force = false;
   std::optional<std::int64_t> tile;
   int size = 0, threads = 0;
 };
@@ -134,7 +136,7 @@ std::vector<fs::path> find_outputs(const StylizeArguments& a, const std::vector<
     fs::path out;
     if (input.problem.empty()) {
       for (int number = 1;; ++number) {
-        out = to_file ? fs::path(a.out) : result_name(a.out / input.name, is_video(input.path) ? ".mp4" : ".png", number);
+        out = to_file ? fs::path(a.out) : result_name(a.out / input.name, "." + (is_video(input.path) ? a.film_format : a.picture_format), number);
         if (is_stream(out)) break;
         const auto source = sources.find(place_of(out));
         if (source != sources.end() && number == 1) {
@@ -173,14 +175,19 @@ class Worker {
       : arguments_(a),
         options_{.strength = a.strength, .keep_colors = a.keep_colors, .film = a.frames, .tile = a.tile, .precision = dtype_from_name(a.precision)},
         backend_(open_backend(a.device, a.threads)),
-        loaded_(load_translator(*backend_, a.model)),
+        model_(find_model_file(a.model)),
+        loaded_(load_translator(*backend_, model_)),
         stylizer_(*loaded_.translator, options_) {}
 
-  void video(const Input& input, const fs::path& out) {
+  const std::string& model_hash() const { return loaded_.hash; }
+
+  // `progress` is told which part of it is done.
+  void video(const Input& input, const fs::path& out, const std::function<void(double)>& progress) {
     if (!input.problem.empty()) throw Error(ExitCode::bad_file, input.problem);
     options_.film = true;
     Stylizer film(*loaded_.translator, options_);
-    convert_video(input.path, out, [&](const Image& frame) { return film(resized(frame)); }, [](const std::string& note) { tell("note: " + printable(note)); });
+    convert_video(input.path, out, [&](const Image& frame) { return film(resized(frame)); }, [](const std::string& note) { tell("note: " + printable(note)); }, progress);
+    WorkProgress::step_aside();
     fmt::print("{}\n", printable(out.string()));
   }
 
@@ -199,7 +206,7 @@ class Worker {
   }
 
   void write(const Image& picture, const fs::path& out) {
-    write_result(out, encode_for(out, picture, origin_text(arguments_.model, loaded_.hash, arguments_.no_metadata)));
+    write_result(out, encode_for(out, picture, origin_text(model_.string(), loaded_.hash, arguments_.no_metadata)));
   }
 
  private:
@@ -228,6 +235,7 @@ class Worker {
   const StylizeArguments& arguments_;
   StylizeOptions options_;
   std::unique_ptr<Backend> backend_;
+  const fs::path model_;
   LoadedTranslator loaded_;
   Stylizer stylizer_;
   bool noted_gray_ = false, noted_size_ = false;
@@ -237,15 +245,18 @@ int run_stylize(const StylizeArguments& a) {
   const std::vector<Input> inputs = find_inputs(a);
   const std::vector<fs::path> outputs = find_outputs(a, inputs);
   Worker worker(a);
+  require_free(outputs, worker.model_hash(), a.force);
   Failures failures;
+  WorkProgress progress("stylize", std::ssize(inputs));
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const auto one = [&] {
       if (outputs[i].has_parent_path() && !is_stream(outputs[i])) make_folder(outputs[i].parent_path());
-      if (is_video(inputs[i].path)) worker.video(inputs[i], outputs[i]);
+      if (is_video(inputs[i].path)) worker.video(inputs[i], outputs[i], [&](double part) { progress.update(static_cast<double>(i) + part); });
       else worker.write(worker.stylize(inputs[i]), outputs[i]);
     };
     if (inputs.size() == 1) one();
     else failures.attempt(inputs[i].path, one);
+    progress.update(static_cast<double>(i + 1));
   }
   return failures.report(inputs.size());
 }
@@ -257,13 +268,13 @@ void add_stylize(CLI::App& app, Outcome& outcome) {
   CLI::App* command = app.add_subcommand(
       "stylize", "Turn pictures into the style that a model of pix2pix, cyclegan or cut has learned. PNG and JPEG of up to 268 megapixels, as memory allows; alpha is kept, "
                  "EXIF orientation and ICC profiles are followed." +
-                     examples({"pastiche stylize runs/00007-cut-art/model.safetensors photo.jpg -o painting.png",
-                               "pastiche stylize runs/00007-cut-art/model.safetensors photos -o paintings --strength 0.7 --keep-colors"}));
-  command->add_option("model", a->model, "model.safetensors of a run")->required()->option_text("MODEL");
+                     examples({"pastiche stylize last photo.jpg -o painting.png",
+                               "pastiche stylize runs/00007-cut-art photos -o paintings --strength 0.7 --keep-colors"}));
+  command->add_option("model", a->model, model_help)->required()->option_text("MODEL");
   command->add_option("inputs", a->inputs, "pictures, videos (by ffmpeg), folders with all below them, patterns, or - for standard input")
       ->required()->option_text("IN...");
   command->add_option("-o,--out", a->out, "for one picture .png, .jpg (quality 95, no alpha), or - for PNG on standard output; a FIFO or device takes PNG too; else a folder, "
-                                          "where each keeps its name, as .png; a film becomes .mp4, .m4v, .mov or .mkv, in a folder .mp4")->required()->option_text("OUT");
+                                          "where each keeps its name; a film becomes .mp4, .m4v, .mov or .mkv")->required()->option_text("OUT");
   command->add_option("--strength", a->strength, "from 0, the source, to 1, the result: blended in R, G and B")
       ->check(CLI::Range(0.0, 1.0))->option_text("[1]");
   command->add_flag("--keep-colors", a->keep_colors, "the result's luma with the source's chroma (ITU-R 601 YCbCr)");
@@ -274,6 +285,11 @@ void add_stylize(CLI::App& app, Outcome& outcome) {
   command->add_option("--tile", a->tile, "pixels a side of the tiles of a resnet, which above one megapixel are as large as fits 512 MiB; "
                                          "0: whole pictures. Results are the same bytes")->check(CLI::Range(0, 65536))->option_text("PIXELS");
   command->add_option("--precision", a->precision, "f32, or bf16 for speed")->check(CLI::IsMember({"f32", "bf16"}))->option_text("[f32]");
+  command->add_option("--picture-format", a->picture_format, "of pictures in a folder of results: png or jpg")
+      ->check(CLI::IsMember({"png", "jpg"}))->option_text("[png]");
+  command->add_option("--film-format", a->film_format, "of films in a folder of results: mp4, m4v, mov or mkv")
+      ->check(CLI::IsMember({"mp4", "m4v", "mov", "mkv"}))->option_text("[mp4]");
+  command->add_flag("--force", a->force, force_help);
   command->add_flag("--no-metadata", a->no_metadata, no_metadata_help);
   command->add_option("--device", a->device, device_help)->option_text("[auto]");
   command->add_option("--threads", a->threads, "threads of the CPU backend; 0: one a core")->check(CLI::Range(0, 4096));

@@ -4,9 +4,12 @@
 #include <csignal>
 #include <filesystem>
 #include <map>
+#include <set>
+#include <utility>
 
 #include "cli/commands.h"
 #include "cli/progress.h"
+#include "cli/runs.h"
 #include "pastiche/config.h"
 #include "pastiche/files.h"
 #include "pastiche/train.h"
@@ -14,26 +17,24 @@
 namespace pastiche::cli {
 namespace {
 
+namespace fs = std::filesystem;
+
 struct TrainArguments {
   TrainConfig config;
-  std::string config_file, resume;
+  std::string config_file, resume, folder;
   bool plan = false, other_bits = false;
-  std::vector<CLI::Option*> from_config_table;
-
-  bool given(std::string_view flag) const {
-    return std::ranges::any_of(from_config_table, [&](const CLI::Option* option) { return option->get_name() == flag && option->count() > 0; });
-  }
+  std::set<std::string> given;  // of the config table
 };
 
 // Every option of the config table, as a flag of the same name.
 struct AddFlag {
   CLI::App& app;
-  std::vector<CLI::Option*>& options;
+  std::vector<std::pair<std::string, CLI::Option*>>& options;
 
   template <class T, class Rule>
   void operator()(const char* name, T& member, const Rule& rule, const char* help) const {
     if (std::string_view(name) == "model") {
-      options.push_back(app.add_option("model", member, "dcgan (default) or article: new pictures; pix2pix, cyclegan or cut: turn pictures into others")->option_text("MODEL"));
+      options.emplace_back(name, app.add_option("model", member, "dcgan (default) or article: new pictures; pix2pix, cyclegan or cut: turn pictures into others")->option_text("MODEL"));
       return;
     }
     const std::string flag = std::string("--") + name;
@@ -66,21 +67,40 @@ struct AddFlag {
         }, ""));
       }
     }
-    options.push_back(option);
+    options.emplace_back(name, option);
   }
 };
 
 // Puts the flags that were given over `config`.
 void apply_flags(const TrainArguments& arguments, TrainConfig& config) {
   std::map<std::string, const void*> members;  // of what was given
-  std::size_t next = 0;
   visit_options(arguments.config, [&](const char* name, const auto& member, const auto&, const char*) {
-    if (arguments.from_config_table[next++]->count() > 0) members[name] = &member;
+    if (arguments.given.contains(name)) members[name] = &member;
   });
   visit_options(config, [&](const char* name, auto& member, const auto&, const char*) {
     const auto found = members.find(name);
     if (found != members.end()) member = *static_cast<const std::remove_reference_t<decltype(member)>*>(found->second);
   });
+}
+
+// `train my-pictures` and `train cut photos` say what --data would.
+void take_folder(TrainArguments& arguments) {
+  TrainConfig& config = arguments.config;
+  std::error_code error;
+  if (arguments.folder.empty() && arguments.given.contains("model") && !is_model(config.model) && fs::exists(config.model, error)) {
+    arguments.folder = std::exchange(config.model, TrainConfig().model);
+    arguments.given.erase("model");
+  }
+  if (arguments.folder.empty()) return;
+  if (fs::exists(fs::path(arguments.folder) / "config.toml", error)) {
+    throw Error(ExitCode::usage, fmt::format("{} is a run, not pictures; `pastiche train --resume {}` goes on with it", quote(arguments.folder),
+                                             shell_word(arguments.folder)));
+  }
+  if (arguments.given.contains("data")) {
+    throw Error(ExitCode::usage, fmt::format("{} and --data {}: expected one folder of pictures", quote(arguments.folder), quote(config.data)));
+  }
+  config.data = arguments.folder;
+  arguments.given.insert("data");
 }
 
 // The model's defaults, over them what the config file says, and over that the flags.
@@ -96,8 +116,8 @@ TrainConfig resolved(const TrainArguments& arguments) {
 
 // A new end takes the place of all that the run had: the first limit stops.
 void apply_to_resumed(const TrainArguments& arguments, TrainConfig& config) {
-  const bool new_end = std::ranges::any_of(std::initializer_list<const char*>{"--steps", "--kimg", "--epochs", "--time"},
-                                           [&](const char* flag) { return arguments.given(flag); });
+  const bool new_end = std::ranges::any_of(std::initializer_list<const char*>{"steps", "kimg", "epochs", "time"},
+                                           [&](const char* name) { return arguments.given.contains(name); });
   if (new_end) config.steps = 0, config.kimg = 0, config.epochs = 0, config.time.clear();
   apply_flags(arguments, config);
 }
@@ -124,7 +144,7 @@ int run_train(const TrainArguments& arguments) {
       .note = [&](const std::string& text) { progress->note(text); }};
   const RunResult result =
       arguments.resume.empty() ? train(config, events)
-                               : resume_training(arguments.resume, events,
+                               : resume_training(find_run(arguments.resume), events,
                                                  {.change =
                                       [&](TrainConfig& c) {
                                         apply_to_resumed(arguments, c);
@@ -166,7 +186,8 @@ int print_plan(const TrainArguments& arguments) {
     fmt::print("; {} for {} steps", duration_text(static_cast<double>(plan.steps) * plan.seconds_per_step), plan.steps);
   }
   if (!c.time.empty()) fmt::print("; {:.0f} steps in {}", parse_duration(c.time) / plan.seconds_per_step, c.time);
-  fmt::print("\nlargest batch   {}\n", plan.largest_batch > 0 ? std::to_string(plan.largest_batch) : "none fits: use a smaller --size, --ngf or --ndf");
+  fmt::print("\ncheckpoints     {} each, of which the newest {} are kept\n", bytes_text(plan.checkpoint_bytes), c.keep);
+  fmt::print("largest batch   {}\n", plan.largest_batch > 0 ? std::to_string(plan.largest_batch) : "none fits: use a smaller --size, --ngf or --ndf");
   fmt::print("peak memory     {}, of {} that are available\n", bytes_text(plan.peak_bytes), bytes_text(plan.available_bytes));
   for (const auto& [what, bytes] : plan.memory) fmt::print("  {:<36}{:>12}\n", what, bytes_text(bytes));
   return 0;
@@ -178,23 +199,29 @@ void add_train(CLI::App& app, Outcome& outcome) {
   auto arguments = std::make_shared<TrainArguments>();
   CLI::App* command = app.add_subcommand(
       "train", "Learn from pictures, into a new run folder." +
-                   examples({"pastiche train --data my-pictures --size 64 --time 30m",
-                            "pastiche train cut --data photos --style paintings --time 30m", "pastiche train --resume runs/00003-dcgan-my-pictures"}));
-  visit_options(arguments->config, AddFlag{*command, arguments->from_config_table});
+                   examples({"pastiche train my-pictures --time 30m", "pastiche train cut photos --style paintings --time 30m",
+                            "pastiche train --resume last"}));
+  std::vector<std::pair<std::string, CLI::Option*>> options;
+  visit_options(arguments->config, AddFlag{*command, options});
+  command->add_option("folder", arguments->folder, "the pictures, as --data FOLDER")->option_text("[FOLDER]");
   CLI::Option* config_file = command->add_option("--config", arguments->config_file, "TOML file of these options; flags go over it");
   CLI::Option* resume = command->add_option("--resume", arguments->resume,
-                                            "go on with this run folder; needs no other flag. --data and --style say where its pictures are now; "
+                                            "go on with this run: its folder, its number in `runs`, or last; needs no other flag. --data and --style say where its pictures are now; "
                                             "--steps, --kimg, --epochs or --time gives it a later end")
                             ->excludes(config_file)->option_text("RUN");
   command->add_flag("--other-bits", arguments->other_bits,
                     "resume even where the result will differ from that of a run that never stopped: on another processor, with another number of "
                     "threads or version of a library, or with other settings; run.json records it")->needs(resume);
   command->add_flag("--plan", arguments->plan, "say what this training would take in arithmetic, memory and time, and stop")->excludes(resume);
-  command->callback([arguments, resume, &outcome] {
+  command->callback([arguments, options, resume, &outcome] {
+    for (const auto& [name, option] : options) {
+      if (option->count() > 0) arguments->given.insert(name);
+    }
+    take_folder(*arguments);
     if (resume->count() > 0 && arguments->resume.empty()) throw Error(ExitCode::usage, "--resume is empty: expected a run folder");
-    for (const char* flag : {"--out", "--name"}) {
-      if (!arguments->resume.empty() && arguments->given(flag)) {
-        throw Error(ExitCode::usage, fmt::format("--resume goes on in the run's own folder; leave out {}", flag));
+    for (const char* name : {"out", "name"}) {
+      if (!arguments->resume.empty() && arguments->given.contains(name)) {
+        throw Error(ExitCode::usage, fmt::format("--resume goes on in the run's own folder; leave out --{}", name));
       }
     }
     outcome.exit_code = arguments->plan ? print_plan(*arguments) : run_train(*arguments);

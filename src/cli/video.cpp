@@ -110,7 +110,7 @@ std::vector<std::string> joined(std::initializer_list<std::vector<std::string>> 
 Film probe_film(const fs::path& video) {
   Child probe(joined({{"ffprobe", "-v", "error", "-of", "json", "-show_entries",
                        "stream=codec_type,codec_name,width,height,r_frame_rate,avg_frame_rate,color_space,color_primaries,color_transfer:"
-                       "stream_disposition=attached_pic"},
+                       "stream_disposition=attached_pic:format=duration"},
                       reading(video)}),
               Child::Pipe::from_it);
   std::string text(std::size_t{1} << 20, '\0');
@@ -262,7 +262,12 @@ std::optional<Film> parse_film(std::string_view ffprobe_output) {
     film = Film{.width = number(stream, "width"), .height = number(stream, "height"), .rate = steady ? *base : *average,
                 .matrix = text(stream, "color_space"), .primaries = text(stream, "color_primaries"), .transfer = text(stream, "color_transfer"), .sound = {}};
   }
-  if (film) film->sound = std::move(sound);
+  if (!film) return film;
+  film->sound = std::move(sound);
+  if (const auto format = json->find("format"); format != json->end() && format->is_object()) {
+    const double seconds = std::strtod(text(*format, "duration").c_str(), nullptr);
+    if (seconds > 0 && seconds < 1e9) film->seconds = seconds;
+  }
   return film;
 }
 
@@ -298,7 +303,7 @@ bool is_video(const fs::path& path) {
 }
 
 void convert_video(const fs::path& from, const fs::path& to, const std::function<Image(const Image&)>& each,
-                   const std::function<void(const std::string&)>& note) {
+                   const std::function<void(const std::string&)>& note, const std::function<void(double)>& progress) {
   const Container* const container = container_of(to);
   if (container == nullptr) throw Error(ExitCode::usage, fmt::format("{}: videos are written as .mp4, .m4v, .mov or .mkv", quote(to.string())));
   const fs::path target = without_links(to);
@@ -327,6 +332,7 @@ void convert_video(const fs::path& from, const fs::path& to, const std::function
     if (frames == 0) first = Image{result.height, result.width, 0, {}};
     if (result.height != first.height || result.width != first.width) result = resize(result, first.height, first.width, Filter::lanczos);
     written = write_ppm(encoder.file(), even(result));
+    if (film.seconds > 0) progress(std::min(1.0, static_cast<double>(frames + 1) / per_second(film.rate) / film.seconds));
   }
   if (!encoder.succeeded() || !written) throw Error(ExitCode::bad_file, fmt::format("ffmpeg could not write {}{}", quote(to.string()), encoder.reason()));
   if (!decoder.succeeded() || frames == 0) throw Error(ExitCode::bad_file, fmt::format("ffmpeg could not read all of {}{}", name, decoder.reason()));

@@ -16,6 +16,7 @@ std::optional<std::string> parse_frame_rate(std::string_view ffprobe_output);
 // What ffprobe says of one.
 struct Film {
   int width = 0, height = 0;               // in pixels as stored
+  double seconds = 0;                      // that it lasts; 0 where it doesn't say
   std::string rate;                        // see parse_frame_rate(); the average where it varies
   std::string matrix, primaries, transfer;  // of its colours, in ffprobe's words; empty where it doesn't say
   std::vector<std::string> sound;          // the codec of each track
@@ -31,9 +32,10 @@ FilmCommands film_commands(const Film& film, const std::filesystem::path& from, 
 
 bool is_video(const std::filesystem::path& path);  // by its extension
 
-// Every frame of a video through `each`, by the ffmpeg that is installed; `note` is told what becomes different. Error(failed) where there is no
+// Every frame of a video through `each`, by the ffmpeg that is installed; `note` is told what becomes different, and
+// `progress` which part is done. Error(failed) where there is no
 // ffmpeg, Error(bad_file) where it can't read one file or write the other, and for a film that is cut off, of which the result is kept.
 void convert_video(const std::filesystem::path& from, const std::filesystem::path& to, const std::function<Image(const Image&)>& each,
-                   const std::function<void(const std::string&)>& note);
+                   const std::function<void(const std::string&)>& note, const std::function<void(double)>& progress);
 
 }  // namespace pastiche::cli

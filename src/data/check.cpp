@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <functional>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -24,6 +26,7 @@ void check_folder(DatasetReport& report, std::int64_t max_pixels) {
   report.left_out = contents.left_out;
   for (const FolderFile& file : contents.files) {
     if (!file.problem.empty()) {
+      report.unknown = report.unknown || file.is_folder;
       report.unusable.push_back({file.name, file.is_folder ? "a folder, with all in it: " + file.problem : file.problem});
       continue;
     }
@@ -70,11 +73,50 @@ void check_idx(DatasetReport& report, const fs::path& path) {
   }
 }
 
+// "32x32 (9), 16x16 (4)": the most frequent ones, at most `most` of them; labels by their numbers.
 template <class Key>
-std::string list_counts(const std::map<Key, std::int64_t>& counts) {
+std::string list_counts(const std::map<Key, std::int64_t>& counts, std::size_t most) {
+  std::vector<std::pair<Key, std::int64_t>> order(counts.begin(), counts.end());
+  if constexpr (!std::is_integral_v<Key>) std::ranges::stable_sort(order, std::ranges::greater(), [](const auto& each) { return each.second; });
   std::string text;
-  for (const auto& [key, count] : counts) text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", key, count);
+  for (std::size_t i = 0; i < std::min(most, order.size()); ++i) text += fmt::format("{}{} ({})", i == 0 ? "" : ", ", order[i].first, order[i].second);
+  if (order.size() > most) text += fmt::format(", and {} others", order.size() - most);
   return text.empty() ? "none" : text;
+}
+
+std::string head(const DatasetReport& report, std::size_t most) {
+  std::string text = fmt::format("{}: {} of {} pictures usable\nsizes (height x width): {}\nkinds: {}\n", quote(report.path), report.usable, report.files,
+                                 list_counts(report.sizes, most), list_counts(report.modes, most));
+  if (!report.labels.empty()) text += fmt::format("labels: {}\n", list_counts(report.labels, 2 * most));
+  if (!report.left_out.empty()) text += fmt::format("left out: {}\n", left_out_text(report.left_out));
+  return text;
+}
+
+// What fails in the same way, whatever the numbers in its reason.
+std::vector<std::vector<const SkippedFile*>> by_reason(const std::vector<SkippedFile>& files) {
+  std::map<std::string, std::vector<const SkippedFile*>> groups;
+  for (const SkippedFile& file : files) {
+    std::string kind;
+    for (const char c : file.reason) {
+      if (c < '0' || c > '9') kind += c;
+    }
+    groups[kind].push_back(&file);
+  }
+  std::vector<std::vector<const SkippedFile*>> result;
+  for (auto& [kind, group] : groups) result.push_back(std::move(group));
+  std::ranges::stable_sort(result, std::ranges::greater(), &std::vector<const SkippedFile*>::size);
+  return result;
+}
+
+std::string others(std::size_t count) { return count == 0 ? "" : fmt::format(" and {} more", count); }
+
+std::string advice(const DatasetReport& report) {
+  if (report.unknown) return "not to be trained on before every folder can be entered\n";
+  if (!report.can_be_trained_on()) return "not to be trained on: expected that at least half can be used\n";
+  std::string text;
+  if (report.sizes.size() > 1) text += "sizes differ: `pastiche train` crops all to squares; --size says of how many pixels\n";
+  if (!report.duplicates.empty()) text += "duplicates are learned as often as they stand there; remove them unless that is meant\n";
+  return text + "ready for `pastiche train " + shell_word(report.path) + "`\n";
 }
 
 }  // namespace
@@ -95,11 +137,27 @@ DatasetReport check_dataset(const fs::path& path, const DataOptions& options) {
 }
 
 std::string to_text(const DatasetReport& report) {
-  std::string text =
-      fmt::format("{}: {} of {} pictures usable\nsizes (height x width): {}\nkinds: {}\n", quote(report.path),
-                  report.usable, report.files, list_counts(report.sizes), list_counts(report.modes));
-  if (!report.labels.empty()) text += fmt::format("labels: {}\n", list_counts(report.labels));
-  if (!report.left_out.empty()) text += fmt::format("left out: {}\n", left_out_text(report.left_out));
+  constexpr std::size_t most = 5;
+  std::string text = head(report, most);
+  if (!report.unusable.empty()) {
+    text += fmt::format("can't be used: {} (--all lists each)\n", report.unusable.size());
+    const auto groups = by_reason(report.unusable);
+    for (std::size_t i = 0; i < std::min(most, groups.size()); ++i) {
+      text += fmt::format("  {}{}: {}\n", quote(groups[i][0]->file), others(groups[i].size() - 1), printable(groups[i][0]->reason));
+    }
+    if (groups.size() > most) text += fmt::format("  and for {} other reasons\n", groups.size() - most);
+  }
+  if (!report.duplicates.empty()) {
+    std::size_t count = 0;
+    for (const DuplicateGroup& group : report.duplicates) count += group.files.size() - 1;
+    const std::vector<std::string>& first = report.duplicates[0].files;
+    text += fmt::format("duplicates: {} pictures are there more than once, such as {} and {}\n", count, quote(first[0]), quote(first[1]));
+  }
+  return text + advice(report);
+}
+
+std::string to_long_text(const DatasetReport& report) {
+  std::string text = head(report, std::numeric_limits<std::size_t>::max() / 2);
   if (!report.unusable.empty()) text += "can't be used:\n";
   for (const SkippedFile& file : report.unusable) text += fmt::format("  {}: {}\n", quote(file.file), printable(file.reason));
   for (const DuplicateGroup& group : report.duplicates) {

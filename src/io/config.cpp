@@ -339,6 +339,8 @@ std::string config_to_json(const TrainConfig& config) {
   return result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+bool is_model(const std::string& name) { return name == "dcgan" || name == "article" || is_translation(name); }
+
 bool is_translation(const std::string& model) { return model == "pix2pix" || model == "cyclegan" || model == "cut"; }
 
 TrainConfig default_config(const std::string& model, const std::string& preset) {

@@ -478,6 +478,11 @@ RunLock::RunLock(const fs::path& run_folder) {
 
 RunLock::~RunLock() { ::close(fd_); }
 
+bool RunLock::is_held(const fs::path& run_folder) {
+  const File file(run_folder / "lock", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+  return file && ::flock(file.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
 JsonLines::JsonLines(const fs::path& path) : fd_(open_log(path)) {}
 
 JsonLines::~JsonLines() { ::close(fd_); }

@@ -233,17 +233,41 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> file) {
   return result;
 }
 
+namespace {
+
+// What people give for a model by mistake, by how it begins; empty for all else.
+std::string mistaken_for(std::string_view head) {
+  const std::size_t text = std::min(head.find_first_not_of("\xef\xbb\xbf \t\r\n"), head.size());
+  const std::string_view word = head.substr(text, 2);
+  if (word == "<!" || word == "<h" || word == "<H") return "the web page of a model and not the model; download the file itself";
+  if (head.starts_with("version https://git-lfs")) return "a pointer of Git LFS and not the file itself; `git lfs pull` fetches that";
+  for (const std::string_view magic : {"\x89PNG", "\xff\xd8\xff", "GIF8", "RIFF", "II*"}) {
+    if (head.starts_with(magic)) return "a picture and not a model; expected a run of `pastiche train`, or its model.safetensors";
+  }
+  if (head.starts_with("PK\3\4") || head.starts_with("\x80\2")) return "a zip file or pickle, as PyTorch writes them, and not a model; expected .safetensors";
+  return {};
+}
+
+}  // namespace
+
 std::vector<std::byte> read_safetensors_bytes(const std::filesystem::path& path) {
   std::error_code error;
-  char head[9] = {};
-  if (std::filesystem::is_regular_file(path, error) && std::ifstream(path, std::ios::binary).read(head, sizeof head)) {
+  char head[32] = {};
+  std::ifstream file;
+  if (std::filesystem::is_regular_file(path, error)) file.open(path, std::ios::binary);
+  file.read(head, sizeof head);
+  const std::uint64_t file_size = file.gcount() >= 9 ? std::filesystem::file_size(path, error) : 0;
+  if (file_size >= 9 && !error) {
     std::uint64_t header_size = 0;
     for (int i = 7; i >= 0; --i) header_size = header_size << 8 | static_cast<unsigned char>(head[i]);
-    const std::uint64_t file_size = std::filesystem::file_size(path, error);
-    if (!error && file_size >= sizeof head && (header_size > max_header || header_size > file_size - 8)) {
-      reject(fmt::format("{}: header of {} bytes does not fit the limit of {} and the file of {}", quote(path.native()), header_size, max_header, file_size));
+    std::string problem;
+    if (head[8] != '{') problem = ": header does not begin with '{'";
+    if (header_size > max_header || header_size > file_size - 8) {
+      problem = fmt::format(": header of {} bytes does not fit the limit of {} and the file of {}", header_size, max_header, file_size);
     }
-    if (!error && file_size >= sizeof head && head[8] != '{') reject(quote(path.native()) + ": header does not begin with '{'");
+    const std::string mistake = mistaken_for({head, static_cast<std::size_t>(file.gcount())});
+    if (!problem.empty() && !mistake.empty()) throw Error(ExitCode::bad_file, fmt::format("{} is {}", quote(path.native()), mistake));
+    if (!problem.empty()) reject(quote(path.native()) + problem);
   }
   return read_file(path, max_safetensors_bytes);  // which says what else is wrong
 }

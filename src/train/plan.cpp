@@ -152,10 +152,7 @@ TrainingPlan plan_training(TrainConfig config) {
   task->samples(planned.trainer());
   const auto sampled = is_translation(config.model) ? std::min<std::int64_t>(task->pictures(), grid.columns * grid.rows) : grid.columns * grid.rows;
   const double flop_to_generate = (planned.backend().flop() - flop_before) / static_cast<double>(sampled);
-  SafetensorsFile checkpoint;
-  planned.trainer().save(checkpoint);
-  std::size_t checkpoint_bytes = 0;
-  for (const SafeTensor& tensor : checkpoint.tensors) checkpoint_bytes += tensor.bytes.size();
+  const std::size_t checkpoint_bytes = planned.trainer().saved_bytes();
 
   const auto backend = make_backend(device, threads_of(config), kernel_choice(config));
   const bool own_memory = has_own_memory(*backend);
@@ -187,6 +184,7 @@ TrainingPlan plan_training(TrainConfig config) {
           .flop_per_picture = planned.flop() / static_cast<double>(batch),
           .flop_to_generate = flop_to_generate,
           .memory = std::move(memory),
+          .checkpoint_bytes = checkpoint_bytes,
           .peak_bytes = peak,
           .available_bytes = available,
           .largest_batch = largest_batch(*task, config, task->pictures(), available > fixed ? available - fixed : 0),

@@ -84,6 +84,8 @@ class Run {
     if (!device_.why.empty()) events_.note(device_.why);
     for (const std::string& note : notes_) events_.note(note);
     for (const std::string& note : task_->notes()) events_.note(note);
+    events_.note(fmt::format("checkpoints: {} each, {}, of which the newest {} are kept (--snap, --keep)", bytes_text(trainer_->saved_bytes()),
+                             snap_.steps > 0 ? fmt::format("every {} steps", snap_.steps) : "every " + config_.snap, config_.keep));
     try {
       begin_folder();
       tell_news();

@@ -1,6 +1,7 @@
 // What every training step has, whatever its networks.
 #include <fmt/format.h>
 
+#include <numeric>
 #include <algorithm>
 #include <cmath>
 
@@ -179,6 +180,12 @@ void Trainer::save(SafetensorsFile& file) const {
     append_parameters(file, "adam_m." + n.parameters.prefix(), n.adam.m());
     append_parameters(file, "adam_v." + n.parameters.prefix(), n.adam.v());
   }
+}
+
+std::size_t Trainer::saved_bytes() const {
+  SafetensorsFile file;
+  save(file);
+  return std::accumulate(file.tensors.begin(), file.tensors.end(), std::size_t{0}, [](std::size_t sum, const SafeTensor& t) { return sum + t.bytes.size(); });
 }
 
 void Trainer::load(const SafetensorsFile& file, std::int64_t step) {
