@@ -91,7 +91,7 @@ TEST_F(CliFiles, ResultsGoThroughLinksAndKeepModes) {
   fs::create_symlink("elsewhere/old.png", folder_ / "link.png");
   fs::create_symlink("elsewhere/new.png", folder_ / "dangling.png");
   fs::create_symlink("dangling.png", folder_ / "second.png");
-  ASSERT_EQ(shell(grid + "link.png && umask 027 && " + grid + "second.png"), 0) << err();
+  ASSERT_EQ(shell(grid + "link.png --force && umask 027 && " + grid + "second.png"), 0) << err();
   EXPECT_TRUE(fs::is_symlink(folder_ / "link.png"));
   EXPECT_TRUE(is_png(text_of(folder_ / "elsewhere/old.png")));
   EXPECT_EQ(fs::status(folder_ / "elsewhere/old.png").permissions(), fs::perms(0640));
@@ -142,7 +142,7 @@ TEST_F(CliFiles, NoMetadataLeavesPathAndCommandOut) {
   EXPECT_EQ(keys(""), (std::vector<std::string>{"Software", "Model", "Model SHA-256", "Seeds", "Command"}));
   EXPECT_EQ(keys(" --no-metadata"), (std::vector<std::string>{"Software", "Model SHA-256", "Seeds"}));
   EXPECT_EQ(run("generate m.safetensors --from pictures/seed000005.png").code, 0);
-  EXPECT_EQ(read_picture(folder_ / "again.png"), read_picture(folder_ / "pictures/seed000005.png"));
+  EXPECT_EQ(read_picture(folder_ / "m-again.png"), read_picture(folder_ / "pictures/seed000005.png"));
   EXPECT_NE(run("stylize --help").out.find("--no-metadata"), std::string::npos);
 }
 
@@ -538,14 +538,17 @@ TEST(Film, IsReadFromWhatFfprobeSays) {
     {"codec_type": "audio", "codec_name": "pcm_s16le"},
     {"codec_type": "video", "codec_name": "mjpeg", "r_frame_rate": "90000/1", "avg_frame_rate": "0/0", "width": 500, "disposition": {"attached_pic": 1}},
     {"codec_type": "video", "width": 1920, "height": 1080, "r_frame_rate": "1000/1", "avg_frame_rate": "2997/100", "color_space": "bt709"},
-    {"codec_type": "audio", "codec_name": "aac"}]})");
+    {"codec_type": "audio", "codec_name": "aac"}], "format": {"duration": "12.5"}})");
   ASSERT_TRUE(film);
+  EXPECT_EQ(std::pair(film->seconds, film->frames), std::pair(12.5, std::int64_t{0}));
   EXPECT_EQ(std::pair(film->width, film->height), std::pair(1920, 1080));
   EXPECT_EQ(film->rate, "2997/100") << "the average, as the rate varies";
   EXPECT_EQ(film->matrix, "bt709");
   EXPECT_EQ(film->sound, (std::vector<std::string>{"pcm_s16le", "aac"}));
   const std::string video = R"({"streams": [{"codec_type": "video", "r_frame_rate": "30000/1001")";
   EXPECT_EQ(cli::parse_film(video + R"(, "avg_frame_rate": "14985/500"}]})")->rate, "30000/1001") << "a rounded average";
+  EXPECT_EQ(cli::parse_film(video + R"(, "nb_frames": "70"}]})")->frames, 70);
+  for (const char* odd : {R"("x")", "7", R"("-3")", R"("1e99")", "null"}) EXPECT_LE(cli::parse_film(video + R"(, "nb_frames": )" + odd + "}]}")->frames, 1) << odd;
   EXPECT_EQ(cli::parse_film(video + "}]}")->rate, "30000/1001");
   for (const char* bad : {"", "[]", "{}", R"({"streams": 7})", R"({"streams": [7]})", R"({"streams": []})", R"({"streams": [{"codec_type": "audio"}]})",
                           R"({"streams": [{"codec_type": "video", "r_frame_rate": "0/0"}]})"}) {
@@ -663,7 +666,7 @@ TEST_F(CliFiles, PlaylistsAreNoVideos) {
   for (const char* ending : {"mp4", "mkv", "avi", "webm", "mov", "mpg", "ogv"}) {
     const std::string codec = std::string_view(ending) == "webm" ? "libvpx" : std::string_view(ending) == "ogv" ? "libtheora" : "mpeg4";
     if (shell("ffmpeg -v error -f lavfi -i testsrc=size=32x32:rate=5:duration=1 -c:v " + codec + " film." + ending) != 0) continue;  // not this codec
-    EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors film." + std::string(ending) + " -o o.mp4 --threads 1"), 0) << ending << err();
+    EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors film." + std::string(ending) + " -o o.mp4 --force --threads 1"), 0) << ending << err();
     EXPECT_GT(fs::file_size(folder_ / "o.mp4"), 0u);
     fs::remove(folder_ / "o.mp4");
   }
@@ -674,12 +677,12 @@ TEST_F(CliFiles, PlaylistsAreNoVideos) {
   write("dash.mp4", "<?xml version=\"1.0\"?><MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" type=\"static\"></MPD>");
   write("sdp.mp4", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n");
   for (const std::string name : {"hls", "concat", "dash", "sdp"}) {
-    EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors " + name + ".mp4 -o o.mp4 --threads 1"), 4) << name;
+    EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors " + name + ".mp4 -o o.mp4 --force --threads 1"), 4) << name;
     EXPECT_NE(err().find("is no video"), std::string::npos) << err();
     EXPECT_FALSE(fs::exists(folder_ / "o.mp4"));
   }
   // A name is no option, and no other protocol.
-  EXPECT_EQ(shell("cp film.mp4 http:x.mp4 && " PASTICHE_PROGRAM " stylize t.safetensors http:x.mp4 -o o.mp4 --threads 1"), 0) << err();
+  EXPECT_EQ(shell("cp film.mp4 http:x.mp4 && " PASTICHE_PROGRAM " stylize t.safetensors http:x.mp4 -o o.mp4 --force --threads 1"), 0) << err();
   // Where a link leads, and not onto what is no file.
   fs::create_symlink("real.mp4", folder_ / "link.mp4");
   EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors film.mp4 -o link.mp4 --threads 1"), 0) << err();
@@ -687,12 +690,12 @@ TEST_F(CliFiles, PlaylistsAreNoVideos) {
   EXPECT_TRUE(fs::is_regular_file(folder_ / "real.mp4"));
   // What ffmpeg says of a film is told, and not as it is.
   write("\x1b[2J.mp4", "no film");
-  EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors *2J.mp4 -o o.mp4 --threads 1"), 4);
+  EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors *2J.mp4 -o o.mp4 --force --threads 1"), 4);
   expect_plain(err());
   EXPECT_EQ(std::ranges::count(err(), '\n'), 1) << err();
   EXPECT_NE(err().find("that ffmpeg can read: "), std::string::npos) << err();
   ASSERT_EQ(mkfifo((folder_ / "fifo.mp4").c_str(), 0600), 0);
-  EXPECT_EQ(shell("timeout 20 " PASTICHE_PROGRAM " stylize t.safetensors fifo.mp4 -o o.mp4 --threads 1"), 4);
+  EXPECT_EQ(shell("timeout 20 " PASTICHE_PROGRAM " stylize t.safetensors fifo.mp4 -o o.mp4 --force --threads 1"), 4);
   EXPECT_NE(err().find("not a regular file"), std::string::npos) << err();
   EXPECT_EQ(shell(PASTICHE_PROGRAM " stylize t.safetensors film.mp4 -o fifo.mp4 --threads 1"), 2) << err();
   EXPECT_TRUE(fs::is_fifo(folder_ / "fifo.mp4"));
@@ -706,7 +709,7 @@ TEST_F(CliFiles, EndingsNameFormatsInAnyCase) {
   write_file_atomically(folder_ / "p.PNG", encode_png({16, 16, 3, std::vector<std::uint8_t>(768)}));
   for (const std::string command : {"stylize t.safetensors p.PNG -o ", "generate m.safetensors --grid 2x2 -o ", "generate m.safetensors --seeds 3 -o "}) {
     for (const auto& [name, format] : {std::pair("x.JPG", PictureFormat::jpeg), std::pair("x.Jpeg", PictureFormat::jpeg), std::pair("x.PNG", PictureFormat::png)}) {
-      const Finished f = run(command + name);
+      const Finished f = run(command + name + " --force");
       ASSERT_EQ(f.code, 0) << command << name << f.err;
       EXPECT_EQ(probe_picture(read_file(folder_ / name)).format, format) << command << name;
     }
@@ -776,7 +779,7 @@ class Films : public CliFiles {
     return makes("-f lavfi -i color=c=0xC83C28:s=" + size + ":r=10:d=0.3,format=gbrp -vf " + filters + " " + codec + " " + name);
   }
   int stylize(const std::string& from, const std::string& to) const {
-    return shell(PASTICHE_PROGRAM " stylize t.safetensors " + from + " -o " + to + " --strength 0 --threads 1");
+    return shell(PASTICHE_PROGRAM " stylize t.safetensors " + from + " --force -o " + to + " --strength 0 --threads 1");
   }
   std::string probe(const std::string& film, const std::string& entries) const {
     shell("ffprobe -v error -show_entries " + entries + " -of csv=p=0 " + film);
@@ -889,7 +892,8 @@ TEST_F(Films, KeepTheirSound) {
 TEST_F(Films, ThatAreCutOffAreTold) {
   if (!makes("-f lavfi -i testsrc=s=64x48:r=10:d=4 -c:v mpeg4 -q:v 3 -movflags faststart film.mp4")) GTEST_SKIP() << err();
   ASSERT_TRUE(makes("-i film.mp4 -c copy film.mkv"));
-  for (const std::string film : {"film.mp4", "film.mkv"}) {
+  ASSERT_TRUE(makes("-f lavfi -i testsrc2=s=64x48:r=10:d=4 -c:v mpeg4 -q:v 3 film.avi"));
+  for (const std::string film : {"film.mp4", "film.mkv", "film.avi"}) {
     fs::resize_file(folder_ / film, fs::file_size(folder_ / film) * 6 / 10);
     EXPECT_EQ(stylize(film, "o.mp4"), 4);
     EXPECT_NE(err().find("'" + film + "' is cut off: 'o.mp4' holds what there is of it"), std::string::npos) << err();

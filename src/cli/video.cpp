@@ -109,7 +109,7 @@ std::vector<std::string> joined(std::initializer_list<std::vector<std::string>> 
 
 Film probe_film(const fs::path& video) {
   Child probe(joined({{"ffprobe", "-v", "error", "-of", "json", "-show_entries",
-                       "stream=codec_type,codec_name,width,height,r_frame_rate,avg_frame_rate,color_space,color_primaries,color_transfer:"
+                       "stream=codec_type,codec_name,width,height,r_frame_rate,avg_frame_rate,nb_frames,color_space,color_primaries,color_transfer:"
                        "stream_disposition=attached_pic:format=duration"},
                       reading(video)}),
               Child::Pipe::from_it);
@@ -259,7 +259,8 @@ std::optional<Film> parse_film(std::string_view ffprobe_output) {
     if (!base && !average) return std::nullopt;
     // Where the rate varies, the first is that of the finest clock, such as one a millisecond.
     const bool steady = base && (!average || std::abs(per_second(*base) / per_second(*average) - 1) < 0.01);
-    film = Film{.width = number(stream, "width"), .height = number(stream, "height"), .rate = steady ? *base : *average,
+    film = Film{.width = number(stream, "width"), .height = number(stream, "height"), .frames = steady ? std::atoll(text(stream, "nb_frames").c_str()) : 0,
+                .rate = steady ? *base : *average,
                 .matrix = text(stream, "color_space"), .primaries = text(stream, "color_primaries"), .transfer = text(stream, "color_transfer"), .sound = {}};
   }
   if (!film) return film;
@@ -338,7 +339,8 @@ void convert_video(const fs::path& from, const fs::path& to, const std::function
   if (!decoder.succeeded() || frames == 0) throw Error(ExitCode::bad_file, fmt::format("ffmpeg could not read all of {}{}", name, decoder.reason()));
   part.replace(target);
   const std::string said = decoder.said();
-  if (said.find("partial file") != said.npos || said.find("ended prematurely") != said.npos) {
+  const bool too_few = static_cast<double>(frames) < 0.95 * static_cast<double>(film.frames);  // an AVI says nothing else
+  if (too_few || said.find("partial file") != said.npos || said.find("ended prematurely") != said.npos) {
     throw Error(ExitCode::bad_file, fmt::format("{} is cut off: {} holds what there is of it, {:.1f} s", name, quote(to.string()),
                                                 static_cast<double>(frames) / per_second(film.rate)));
   }

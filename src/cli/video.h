@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -17,6 +18,7 @@ std::optional<std::string> parse_frame_rate(std::string_view ffprobe_output);
 struct Film {
   int width = 0, height = 0;               // in pixels as stored
   double seconds = 0;                      // that it lasts; 0 where it doesn't say
+  std::int64_t frames = 0;                 // that it says it has; 0 where it doesn't, or its rate varies
   std::string rate;                        // see parse_frame_rate(); the average where it varies
   std::string matrix, primaries, transfer;  // of its colours, in ffprobe's words; empty where it doesn't say
   std::vector<std::string> sound;          // the codec of each track
