@@ -21,6 +21,19 @@ std::string_view text_of(const Bytes& bytes);
 Bytes big_endian(std::uint32_t value, int count = 4);
 Bytes join(std::initializer_list<Bytes> parts);
 Bytes gzip(const Bytes& bytes);
+
+struct ZipEntry {
+  std::string name;
+  Bytes bytes;
+  bool deflated = true;
+  bool encrypted = false;  // it says so
+  int method = -1;         // that it says; -1: that which it has
+  int more_bytes = 0;      // that it says, beyond those it has; of packed ones
+  int more_packed = 0;     // likewise
+};
+Bytes make_zip(const std::vector<ZipEntry>& entries);
+Bytes zip_of(const std::filesystem::path& folder);  // its regular files and folders, in no order, every other one deflated
+
 void write(const std::filesystem::path& path, const Bytes& bytes);
 
 struct PngSpec {

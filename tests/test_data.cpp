@@ -13,6 +13,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/folder.h"
 #include "dirty_folder.h"
 #include "pastiche/data.h"
 #include "pastiche/error.h"
@@ -52,6 +53,26 @@ TEST(Data, NamesAreFitForFolders) {
     fs::create_directory(folder / name);
     dirty::write(folder / name / "a.png", dirty::make_png({}));
     EXPECT_EQ(open_dataset(folder / name)->name(), expected);
+  }
+}
+
+TEST(Data, NamesSaySomething) {
+  for (const auto& [path, expected] : std::vector<std::pair<std::string, std::string>>{{"/pictures/cats", "cats"},
+                                                                                       {"/cats/256x256/", "cats"},
+                                                                                       {"/cats/images/512", "cats"},
+                                                                                       {"/cats/DATA/Train/Imgs/128px", "cats"},
+                                                                                       {"/cats/trainA", "cats"},
+                                                                                       {"/cats.zip", "cats"},
+                                                                                       {"/cats.ZIP/A", "cats"},
+                                                                                       {"/cats/images.zip", "images"},
+                                                                                       {"/cats/train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"},
+                                                                                       {"/cats/1990s", "1990s"},
+                                                                                       {"/cats/256x", "256x"},
+                                                                                       {"/cats/x256", "x256"},
+                                                                                       {"/cats/a/b/a/b/a", "a"},
+                                                                                       {"/data/images", "images"},
+                                                                                       {"/256", "256"}}) {
+    EXPECT_EQ(short_name(path), expected) << path;
   }
 }
 
@@ -259,6 +280,65 @@ TEST(Data, ListsLinksToNothing) {
   ASSERT_EQ(data->skipped().size(), 1u);
   EXPECT_EQ(data->skipped()[0].file, "photos");
   refusal(ExitCode::bad_data, [&] { open_dataset(folder.path(), {.strict = true}); });
+}
+
+TEST(Data, CountsAFileOfSeveralNamesOnce) {
+  const TemporaryFolder folder, elsewhere;
+  for (const char* sub : {"sub", ".hidden"}) fs::create_directory(folder / sub);
+  for (const char* name : {"b.png", "d.png", "sub/e.png", ".hidden/f.png"}) dirty::write(folder / name, dirty::make_png({}));  // alike, and that counts
+  dirty::write(elsewhere / "g.png", dirty::make_png({}));
+  fs::create_symlink("d.png", folder / "a.png");
+  fs::create_symlink("b.png", folder / "c.png");
+  fs::create_symlink("../b.png", folder / "sub/c.png");
+  fs::create_hard_link(folder / "sub/e.png", folder / "z.png");
+  fs::create_symlink(".hidden/f.png", folder / "f.png");  // of which that is no name
+  fs::create_symlink(elsewhere / "g.png", folder / "g.png");
+  const auto data = open_dataset(folder.path());
+  std::vector<std::string> names;
+  for (std::int64_t i = 0; i < data->size(); ++i) names.push_back(data->picture_name(i));
+  EXPECT_EQ(names, (std::vector<std::string>{"a.png", "b.png", "f.png", "g.png", "sub/e.png"}));
+  const LeftOut expected{{"hidden files", 1}, {"links to pictures that are there too", 4}};
+  EXPECT_EQ(data->left_out(), expected);
+  EXPECT_EQ(check_dataset(folder.path()).left_out, expected);
+  EXPECT_EQ(open_dataset(folder.path(), {.links_count = true})->size(), 9);
+}
+
+TEST(Data, ReadsLabels) {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "sub/deep");
+  for (const char* name : {"a.png", "sub/b.png", "sub/c.png", "sub/deep/d.png"}) dirty::write(folder / name, dirty::make_png({}));
+  const auto labels = [&](std::string note = "") {
+    const DatasetReport report = check_dataset(folder.path());
+    EXPECT_NE(report.labels_note.find(note), std::string::npos) << report.labels_note;
+    EXPECT_EQ(report.labels_note.empty(), note.empty()) << report.labels_note;
+    EXPECT_EQ(to_text(report).find("labels: none, as ") != std::string::npos, !note.empty());
+    const auto data = open_dataset(folder.path());
+    EXPECT_EQ(data->size(), 4);
+    std::map<int, std::int64_t> counts;
+    for (const int label : data->labels()) ++counts[label];
+    EXPECT_EQ(report.labels, counts);
+    return data->labels();
+  };
+  const auto json = [&](const std::string& name, const std::string& text) { dirty::write(folder / name, bytes_of(text)); };
+  const std::string without = open_dataset(folder.path())->fingerprint();
+  EXPECT_EQ(labels(), std::vector<int>());
+  json("dataset.json", R"({"labels": null})");
+  EXPECT_EQ(labels(), std::vector<int>());
+  EXPECT_EQ(open_dataset(folder.path())->fingerprint(), without);
+  json("dataset.json", R"({"labels": [["sub/c.png", 3], ["a.png", 0], ["sub/b.png", 7], ["sub/deep/d.png", 3], ["absent.png", 1]]})");
+  EXPECT_EQ(labels(), (std::vector<int>{0, 7, 3, 3}));
+  EXPECT_NE(open_dataset(folder.path())->fingerprint(), without);
+  json("sub/dataset.json", R"({"labels": [["c.png", 5], ["deep/d.png", 6]]})");
+  EXPECT_EQ(labels(), (std::vector<int>{0, 7, 5, 6}));
+  // What can't be used costs the labels, and nothing else.
+  json("dataset.json", R"({"labels": [["sub/b.png", 3]]})");
+  EXPECT_EQ(labels("such as 'a.png'"), std::vector<int>());
+  for (const char* text : {R"({"labels": [["a.png", 1.5]]})", R"({"labels": [["a.png", -1]]})", R"({"labels": [["a.png", [0.5, 1]]]})",
+                           R"({"labels": [["a.png", 3000000000]]})", R"({"labels": [["a.png"]]})", R"({"labels": [[1, 1]]})", R"({"labels": [1]})",
+                           R"({"labels": 1})", R"({})", "[]", "{", "", "[[[[[[[[[["}) {
+    json("dataset.json", text);
+    EXPECT_EQ(labels("'dataset.json' can't be used: "), std::vector<int>()) << text;
+  }
 }
 
 TEST(Data, LeavesOutRunFolders) {

@@ -29,6 +29,7 @@ struct DataOptions {
   int most_side = 0;
   int channels = 0;                                       // 1, 3 or 4; 0: 1 where every picture is gray, else 3
   std::array<std::uint8_t, 3> background{255, 255, 255};  // what shows through alpha where channels < 4
+  bool links_count = false;                               // a picture that links give several names is one for each of them
   bool strict = false;                                    // a file that can't be used is an error, not skipped
   std::int64_t max_pixels = default_max_pixels;           // of one picture, before it is resized
   std::int64_t cache_bytes = std::int64_t{256} << 20;     // a folder that fits is decoded once, when it is opened
@@ -49,7 +50,7 @@ struct UnreadableFile : Error {
   explicit UnreadableFile(const std::string& message) : Error(ExitCode::bad_data, message) {}
 };
 
-// Pictures of one shape, by index. The order of a folder is that of its relative paths, by bytes.
+// Pictures of one shape, by index. The order of a folder, or a zip, is that of its relative paths, by bytes.
 class Dataset {
  public:
   virtual ~Dataset() = default;
@@ -89,7 +90,8 @@ class Dataset {
 };
 
 // Opens an IDX file, plain or gzip; a folder that holds IDX (the training set where there are several, with its
-// labels); or a folder of PNG and JPEG with all its subfolders. Pictures are cropped in the middle and resized to the
+// labels); or a folder of PNG and JPEG with all its subfolders, or a zip of such a folder ("a.zip", or "a.zip/folder"), which is the same
+// data, and is not unpacked. Labels are those of dataset.json in it, in StyleGAN's format. Pictures are cropped in the middle and resized to the
 // given size. Of a folder that doesn't fit into `cache_bytes` only the headers are checked here, and read() decodes.
 // Files that can't be used are skipped and listed. Throws Error(bad_data) where nothing or less than half is usable, where
 // a folder can't be entered, or where `strict` is set and something is not usable.
@@ -103,7 +105,7 @@ struct DuplicateGroup {
 // What `pastiche data check` prints. Counts are of files, or of pictures where the data is IDX.
 struct DatasetReport {
   std::string path;
-  std::string kind;  // "folder" or "idx"
+  std::string kind;  // "folder", "zip" or "idx"
   std::int64_t files = 0;
   std::int64_t usable = 0;
   std::vector<SkippedFile> unusable;  // and folders that can't be entered
@@ -112,6 +114,7 @@ struct DatasetReport {
   std::map<std::string, std::int64_t> sizes;  // "HEIGHTxWIDTH"
   std::map<std::string, std::int64_t> modes;  // to_string(PictureInfo)
   std::map<int, std::int64_t> labels;
+  std::string labels_note;  // why dataset.json gives none
   std::vector<DuplicateGroup> duplicates;
 
   bool can_be_trained_on() const { return usable > 0 && 2 * usable >= files && !unknown; }  // as open_dataset() has it

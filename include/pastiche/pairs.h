@@ -87,7 +87,7 @@ struct MadePairs {
   LeftOut left_out;
 };
 
-// Writes a set of pairs for open_domains(): every picture of `data` (a folder or IDX, as of open_dataset()) over white
+// Writes a set of pairs for open_domains(): every picture of `data` (as of open_dataset()) over white
 // as `out`/B/NAME.png, and what make_source() makes of it as `out`/A/NAME.png. `height` and `width` 0: each keeps its
 // size. Pictures that can't be read are skipped. Throws Error(bad_data) where none can; Error(bad_file) where `out`
 // can't be written, or holds something already that is not what a killed call left, which is removed.

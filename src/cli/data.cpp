@@ -25,7 +25,7 @@ void add_check(CLI::App& data, Outcome& outcome) {
   CLI::App* command = data.add_subcommand(
       "check", "Say what a data set holds, what of it can't be used and why, and whether it is one to train on: exit code 0, else 3." +
                    examples({"pastiche data check my-pictures", "pastiche data check my-pictures --all"}));
-  command->add_option("path", a->path, "folder of pictures, or IDX file")->required()->option_text("PATH");
+  command->add_option("path", a->path, "folder or zip of pictures, or IDX file")->required()->option_text("PATH");
   command->add_flag("--all", a->all, "list every file that can't be used, and every duplicate");
   command->add_flag("--json", a->json, "the same as one JSON object");
   command->callback([a, &outcome] {
@@ -66,7 +66,7 @@ void add_pairs(CLI::App& data) {
       "pairs", "Make a paired set of one folder: OUT/B holds the pictures, over white, and OUT/A what was made of each." +
                    examples({"pastiche data pairs my-pictures -o sketches --make edges --size 64",
                              "pastiche data pairs my-pictures -o gray --make gray"}));
-  command->add_option("path", a->path, "folder of pictures, or IDX file")->required()->option_text("PATH");
+  command->add_option("path", a->path, "folder or zip of pictures, or IDX file")->required()->option_text("PATH");
   command->add_option("-o,--out", a->out, "new or empty folder")->required()->option_text("OUT");
   command->add_option("--make", a->make, "edges (black lines on white), gray, blur or mosaic")->required()
       ->check(CLI::IsMember(kinds))->option_text("KIND");

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "cli/commands.h"
+#include "data/store.h"
 #include "io/json.h"
 #include "pastiche/data.h"
 #include "pastiche/error.h"
@@ -60,7 +61,7 @@ ordered_json inspect_run(const fs::path& folder) {
 ordered_json inspect(const fs::path& path) {
   std::error_code error;  // what can't be looked at, reading tells why
   if (fs::is_directory(path, error) && fs::exists(path / "run.json", error)) return inspect_run(path);
-  if (fs::is_directory(path, error)) return ordered_json::parse(to_json(check_dataset(path)));
+  if (fs::is_directory(path, error) || find_zip(path)) return ordered_json::parse(to_json(check_dataset(path)));
   std::byte head[4] = {};
   if (fs::is_regular_file(path, error)) std::ifstream(path, std::ios::binary).read(reinterpret_cast<char*>(head), sizeof head);
   if (starts_with(head, "\x89PNG") || starts_with(head, "\xff\xd8")) return inspect_picture(read_file(path, max_picture_bytes));
@@ -68,7 +69,7 @@ ordered_json inspect(const fs::path& path) {
   try {
     return inspect_safetensors(read_safetensors_bytes(path));
   } catch (const Error& e) {
-    throw Error(ExitCode::bad_file, fmt::format("{} is no picture, IDX, run or safetensors file ({})", quote(path.string()), e.what()));
+    throw Error(ExitCode::bad_file, fmt::format("{} is no picture, IDX, zip, run or safetensors file ({})", quote(path.string()), e.what()));
   }
 }
 

@@ -82,7 +82,7 @@ void add_folder(std::vector<Input>& inputs, const fs::path& path, const fs::path
   const std::vector<std::string> films = films_in(path);
   FolderContents contents;
   try {
-    contents = inspect_folder(path, default_max_pixels, Depth::probe);
+    contents = inspect_files(*open_store(path), default_max_pixels, Depth::probe, Links::each);
   } catch (const Error&) {  // there is no picture
     if (films.empty()) throw;
   }

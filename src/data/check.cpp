@@ -21,7 +21,7 @@ std::string size_text(std::int64_t height, std::int64_t width) { return fmt::for
 
 void check_folder(DatasetReport& report, std::int64_t max_pixels) {
   std::map<std::string, std::vector<const FolderFile*>> by_pixels;
-  const FolderContents contents = inspect_folder(report.path, max_pixels, Depth::decode);
+  const FolderContents contents = inspect_files(*open_store(report.path), max_pixels, Depth::decode, Links::once);
   report.files = static_cast<std::int64_t>(contents.files.size());
   report.left_out = contents.left_out;
   for (const FolderFile& file : contents.files) {
@@ -35,6 +35,8 @@ void check_folder(DatasetReport& report, std::int64_t max_pixels) {
     ++report.modes[to_string(file.info)];
     by_pixels[file.pixels].push_back(&file);
   }
+  report.labels_note = contents.labels_note;
+  for (const int label : labels_of(contents.files, report.labels_note)) ++report.labels[label];
   for (const auto& [pixels, group] : by_pixels) {
     if (group.size() < 2) continue;
     DuplicateGroup duplicates{.same_bytes = true, .files = {}};
@@ -88,6 +90,7 @@ std::string head(const DatasetReport& report, std::size_t most) {
   std::string text = fmt::format("{}: {} of {} pictures usable\nsizes (height x width): {}\nkinds: {}\n", quote(report.path), report.usable, report.files,
                                  list_counts(report.sizes, most), list_counts(report.modes, most));
   if (!report.labels.empty()) text += fmt::format("labels: {}\n", list_counts(report.labels, 2 * most));
+  if (!report.labels_note.empty()) text += fmt::format("labels: none, as {}\n", printable(report.labels_note));
   if (!report.left_out.empty()) text += fmt::format("left out: {}\n", left_out_text(report.left_out));
   return text;
 }
@@ -125,7 +128,7 @@ DatasetReport check_dataset(const fs::path& path, const DataOptions& options) {
   DatasetReport report;
   report.path = path.native();
   const fs::path idx = find_idx(path);
-  report.kind = idx.empty() ? "folder" : "idx";
+  report.kind = find_zip(path) ? "zip" : idx.empty() ? "folder" : "idx";
   if (idx.empty()) {
     check_folder(report, options.max_pixels);
   } else {
@@ -173,6 +176,7 @@ std::string to_json(const DatasetReport& report) {
   Json json{{"path", report.path}, {"kind", report.kind},   {"files", report.files},   {"usable", report.usable},
             {"sizes", report.sizes},     {"modes", report.modes}, {"labels", Json::object()}};
   for (const auto& [label, count] : report.labels) json["labels"][std::to_string(label)] = count;
+  if (!report.labels_note.empty()) json["labels_note"] = report.labels_note;
   json["left_out"] = report.left_out;
   json["unusable"] = Json::array();
   for (const SkippedFile& file : report.unusable) {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cctype>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -26,13 +27,31 @@ void require_options(const DataOptions& options) {
   }
 }
 
+// Of a folder: a size, or what it holds in every set.
+bool says_nothing(std::string name) {
+  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  static const std::set<std::string> words{"a", "b", "traina", "trainb", "testa", "testb", "train", "test", "val", "valid", "validation", "training", "all",
+                                           "data", "dataset", "image", "images", "img", "imgs", "pic", "pics", "png", "pngs", "jpg", "jpgs", "jpeg",
+                                           "jpegs", "raw", "resized"};
+  constexpr const char* digits = "0123456789";
+  const std::size_t first = std::min(name.find_first_not_of(digits), name.size());
+  const std::string rest = name.substr(first);
+  const bool size = first > 0 && (rest.empty() || rest == "px" || (rest.size() > 1 && rest[0] == 'x' && rest.find_first_not_of(digits, 1) == rest.npos));
+  return size || words.contains(name);
+}
+
 }  // namespace
 
 std::string short_name(const fs::path& path) {
   fs::path whole = fs::absolute(path).lexically_normal();
   if (!whole.has_filename()) whole = whole.parent_path();
+  std::error_code ignored;
+  fs::path telling = whole;
+  constexpr int levels = 4;
+  for (int i = 0; i < levels && says_nothing(telling.filename().native()) && !fs::is_regular_file(telling, ignored); ++i) telling = telling.parent_path();
+  if (telling.has_filename() && !says_nothing(telling.filename().native())) whole = telling;
   std::string name = whole.filename().string();
-  if (name.ends_with(".gz")) name.resize(name.size() - 3);
+  if (const std::string ending = ending_of(whole); ending == ".gz" || ending == ".zip") name.resize(name.size() - ending.size());
   name.resize(std::min<std::size_t>(name.size(), 40));
   for (char& c : name) {
     if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '_' && c != '-') c = '-';
@@ -51,7 +70,7 @@ Image Dataset::picture(std::int64_t index) const {
 std::unique_ptr<Dataset> open_part(const fs::path& path, Part part, const DataOptions& options) {
   require_options(options);
   const fs::path idx = part == Part::whole ? find_idx(path) : fs::path();
-  return idx.empty() ? open_folder(path, short_name(path), part, options) : open_idx(idx, short_name(path), options);
+  return idx.empty() ? open_files(open_store(path), short_name(path), part, options) : open_idx(idx, short_name(path), options);
 }
 
 std::unique_ptr<Dataset> open_dataset(const fs::path& path, const DataOptions& options) {

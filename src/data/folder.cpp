@@ -15,8 +15,6 @@
 namespace pastiche {
 namespace {
 
-namespace fs = std::filesystem;
-
 struct Shape {
   int height, width, channels;
   auto operator<=>(const Shape&) const = default;
@@ -24,10 +22,10 @@ struct Shape {
 
 class FolderDataset final : public Dataset {
  public:
-  FolderDataset(const fs::path& root, const std::string& name, Part part, const DataOptions& options)
-      : Dataset(name), root_(root), part_(part), options_(options) {
-    FolderContents contents = inspect_folder(root, options.max_pixels, Depth::probe);
-    require_folders(root, contents.files);
+  FolderDataset(std::unique_ptr<FileStore> store, const std::string& name, Part part, const DataOptions& options)
+      : Dataset(name), store_(std::move(store)), part_(part), options_(options) {
+    FolderContents contents = inspect_files(*store_, options.max_pixels, Depth::probe, options.links_count ? Links::each : Links::once);
+    require_folders(store_->path(), contents.files);
     files_ = std::move(contents.files);
     left_out_ = std::move(contents.left_out);
     if (part != Part::whole) {
@@ -50,8 +48,10 @@ class FolderDataset final : public Dataset {
     std::sort(skipped_.begin(), skipped_.end(), [](const auto& a, const auto& b) { return a.file < b.file; });
     require_one_size();
     resized_ = std::ranges::any_of(files_, [this](const FolderFile& file) { return file.info.height != height_ || file.info.width != width_; });
-    std::string list;
+    std::string list, note;
     for (const FolderFile& file : files_) list += fmt::format("{}\n{}\n{}\n", file.name, file.bytes, file.sha256);
+    labels_ = labels_of(files_, note);
+    for (const int label : labels_) list += fmt::format("{}\n", label);
     fingerprint_ = sha256_hex(std::as_bytes(std::span(list)));
   }
 
@@ -76,13 +76,7 @@ class FolderDataset final : public Dataset {
   }
 
   void decode(const FolderFile& file, std::uint8_t* out) const {
-    const fs::path path = root_ / file.name;
-    std::vector<std::byte> bytes;
-    try {
-      bytes = read_file(path, max_picture_bytes);
-    } catch (const Error& error) {
-      throw UnreadableFile(error.what());
-    }
+    const std::vector<std::byte> bytes = store_->read(file.name, max_picture_bytes);
     try {
       if (bytes.size() != file.bytes) {
         throw Error(ExitCode::bad_data, fmt::format("it has {} bytes, {} when it was opened; leave data as it is while it is used",
@@ -96,7 +90,7 @@ class FolderDataset final : public Dataset {
       image = fit(image, height_, width_);
       std::copy(image.pixels.begin(), image.pixels.end(), out);
     } catch (const Error& error) {
-      throw Error(ExitCode::bad_data, quote(path.native()) + ": " + error.what());
+      throw Error(ExitCode::bad_data, quote((store_->path() / file.name).native()) + ": " + error.what());
     }
   }
 
@@ -133,10 +127,10 @@ class FolderDataset final : public Dataset {
     if (skipped_.empty() || (!options_.strict && kept > 0 && 2 * kept >= found)) return;
     throw Error(ExitCode::bad_data,
                 fmt::format("{} of {} pictures in {} can't be used, expected {}; the first is {}: {}{}",
-                            skipped_.size(), found, quote(root_.native()),
+                            skipped_.size(), found, quote(store_->path().native()),
                             options_.strict ? "none with --strict" : "at most half", quote(skipped_[0].file),
                             skipped_[0].reason,
-                            part_ == Part::whole ? fmt::format("; `pastiche data check {}` lists all", shell_word(root_.native())) : ""));
+                            part_ == Part::whole ? fmt::format("; `pastiche data check {}` lists all", shell_word(store_->path().native())) : ""));
   }
 
   // The one size of all pictures; the most frequent one where they differ and have to be the same (require_one_size).
@@ -177,12 +171,12 @@ class FolderDataset final : public Dataset {
       if (file.info.height == height_ && file.info.width == width_) continue;
       throw Error(ExitCode::bad_data, fmt::format("pictures in {} differ in size ({} is {}x{}, most are {}x{}); give "
                                                   "--size, and all are cropped and resized to it",
-                                                  quote(root_.native()), quote(file.name), file.info.width,
+                                                  quote(store_->path().native()), quote(file.name), file.info.width,
                                                   file.info.height, width_, height_));
     }
   }
 
-  const fs::path root_;
+  const std::unique_ptr<FileStore> store_;
   const Part part_;
   const DataOptions options_;
   std::vector<FolderFile> files_;
@@ -191,9 +185,8 @@ class FolderDataset final : public Dataset {
 
 }  // namespace
 
-std::unique_ptr<Dataset> open_folder(const fs::path& root, const std::string& name, Part part,
-                                     const DataOptions& options) {
-  return std::make_unique<FolderDataset>(root, name, part, options);
+std::unique_ptr<Dataset> open_files(std::unique_ptr<FileStore> store, const std::string& name, Part part, const DataOptions& options) {
+  return std::make_unique<FolderDataset>(std::move(store), name, part, options);
 }
 
 }  // namespace pastiche

@@ -1,16 +1,16 @@
 #include "idx.h"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include <fmt/format.h>
 
+#include "inflater.h"
 #include "pastiche/error.h"
 #include "pastiche/files.h"
 #include "pastiche/image.h"
 #include "pastiche/sha256.h"
+#include "store.h"
 
 namespace pastiche {
 namespace {
@@ -26,16 +26,6 @@ bool is_gzip(std::span<const std::byte> file) {
   return file.size() >= 2 && file[0] == std::byte{0x1f} && file[1] == std::byte{0x8b};
 }
 
-struct Inflater {
-  z_stream stream{};
-  Inflater() {
-    if (inflateInit2(&stream, 16 + MAX_WBITS) != Z_OK) throw std::bad_alloc();
-  }
-  ~Inflater() { inflateEnd(&stream); }
-  Inflater(const Inflater&) = delete;
-  Inflater& operator=(const Inflater&) = delete;
-};
-
 // Appends `count` bytes to `out` of what `file` holds, from the byte `begin`; fewer where it holds fewer. Memory grows as they come:
 // what the header claims is not there for certain.
 void append_contents(std::vector<std::uint8_t>& out, std::span<const std::byte> file, std::size_t begin, std::size_t count) {
@@ -47,7 +37,7 @@ void append_contents(std::vector<std::uint8_t>& out, std::span<const std::byte> 
   };
   out.reserve(wanted);  // of the address space; pages come as they are written
   if (!is_gzip(file)) return take(reinterpret_cast<const std::uint8_t*>(file.data()), file.size());
-  Inflater inflater;
+  Inflater inflater(16 + MAX_WBITS);
   z_stream& stream = inflater.stream;
   stream.next_in = const_cast<Bytef*>(reinterpret_cast<const Bytef*>(file.data()));
   stream.avail_in = static_cast<uInt>(file.size());
@@ -178,12 +168,13 @@ Idx read_idx(const fs::path& path, int rank) {
 }
 
 fs::path find_idx(const fs::path& path) {
+  if (find_zip(path)) return {};
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (fs::is_regular_file(status)) return path;
   if (!fs::is_directory(status)) {
     bad_idx(
-        fmt::format("no data at {}, expected a folder of PNG or JPEG, or IDX; check the path", quote(path.native())));
+        fmt::format("no data at {}, expected a folder or zip of PNG or JPEG, or IDX; check the path", quote(path.native())));
   }
   std::vector<std::string> names;
   for (fs::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {

@@ -23,7 +23,7 @@ Idx parse_idx(std::span<const std::byte> file, int rank);
 Idx read_idx(const std::filesystem::path& path, int rank);
 
 // `path` itself where it's a file, and of a folder the images in IDX, the training set where there are several; empty
-// for a folder without. Throws Error(bad_data) where there is neither file nor folder.
+// for a folder without, and for a zip. Throws Error(bad_data) where there is neither file nor folder.
 std::filesystem::path find_idx(const std::filesystem::path& path);
 
 std::unique_ptr<Dataset> open_idx(const std::filesystem::path& images, const std::string& name,

@@ -187,9 +187,11 @@ MadePairs make_pairs(const fs::path& data, const fs::path& out, SourceKind kind,
   MadePairs made;
   const fs::path idx_path = find_idx(data);
   std::unique_ptr<Dataset> idx;
+  std::unique_ptr<FileStore> store;
   std::vector<FolderFile> files;
   if (idx_path.empty()) {
-    FolderContents contents = inspect_folder(data, default_max_pixels, Depth::probe);
+    store = open_store(data);
+    FolderContents contents = inspect_files(*store, default_max_pixels, Depth::probe, Links::once);
     require_folders(data, contents.files);
     files = std::move(contents.files);
     made.left_out = std::move(contents.left_out);
@@ -205,7 +207,7 @@ MadePairs make_pairs(const fs::path& data, const fs::path& out, SourceKind kind,
     if (!file.problem.empty()) return;
     Image picture;
     try {
-      picture = idx ? idx->picture(i) : read_picture(data / file.name, {.channels = file.info.is_gray() ? 1 : 3});
+      picture = idx ? idx->picture(i) : decode_picture(store->read(file.name, max_picture_bytes), {.channels = file.info.is_gray() ? 1 : 3});
     } catch (const Error& error) {
       file.problem = error.what();
       return;

@@ -30,7 +30,8 @@ struct Layout {
 
 bool is_folder(const fs::path& path) {
   std::error_code ignored;
-  return fs::is_directory(path, ignored);
+  const std::optional<ZipPlace> zip = find_zip(path);
+  return zip ? open_zip({zip->zip, ""})->look(zip->folder).is_folder : fs::is_directory(path, ignored);
 }
 
 Layout find_layout(const fs::path& data, const fs::path& style) {
@@ -41,7 +42,7 @@ Layout find_layout(const fs::path& data, const fs::path& style) {
     }
   }
   if (!is_folder(data)) {
-    throw Error(ExitCode::bad_data, fmt::format("no folder {}, expected one with A/ and B/, trainA/ and trainB/, or "
+    throw Error(ExitCode::bad_data, fmt::format("no folder or zip {}, expected one with A/ and B/, trainA/ and trainB/, or "
                                                 "pictures side by side; or give the second folder with --style",
                                                 quote(data.native())));
   }
@@ -224,6 +225,7 @@ DomainPair open_domains(const fs::path& data, const fs::path& style, Pairing pai
   require_options(options);
   const Layout layout = find_layout(data, style);
   DataOptions load = options.data;
+  load.links_count = pairing == Pairing::paired;  // one picture may be the source of several
   if (options.load_height != 0) {
     load.height = options.load_height;
     load.width = options.load_width;
@@ -234,7 +236,7 @@ DomainPair open_domains(const fs::path& data, const fs::path& style, Pairing pai
   result.height = options.data.height != 0 ? options.data.height : both.a->height();
   result.width = options.data.width != 0 ? options.data.width : both.a->width();
   result.channels = both.a->channels();
-  result.name = style.empty() ? short_name(data) : both.a->name() + "-" + both.b->name();
+  result.name = style.empty() ? short_name(data) : both.a->name() == both.b->name() ? both.a->name() : both.a->name() + "-" + both.b->name();
   Chosen chosen;
   if (pairing == Pairing::paired) {
     chosen = match(both, layout, result.unmatched);

@@ -1,10 +1,6 @@
-#include <fcntl.h>
 #include <fnmatch.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <set>
@@ -17,6 +13,7 @@
 #include "pastiche/error.h"
 #include "pastiche/files.h"
 #include "pastiche/sha256.h"
+#include "store.h"
 
 namespace pastiche {
 namespace {
@@ -79,14 +76,6 @@ const char* kind_of_leaving(const std::string& name, bool is_folder) {
   return nullptr;
 }
 
-// One that train made, or is making.
-bool is_run_folder(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path / "config.toml", ignored) &&
-         (fs::is_regular_file(path / "run.json", ignored) ||
-          (fs::is_directory(path / "ckpt", ignored) && fs::is_directory(path / "samples", ignored)));
-}
-
 bool has_picture_name(const std::string& name) {
   // The last line are formats that must be converted: their owner expects to find them listed.
   static const std::set<std::string> known{".png", ".apng", ".jpg",  ".jpeg", ".jpe",  ".jfif",  //
@@ -94,78 +83,92 @@ bool has_picture_name(const std::string& name) {
   return known.contains(ending_of(name));
 }
 
-bool has_picture_content(const fs::path& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-  if (fd < 0) return false;
-  std::array<char, 4> head{};
-  const bool complete = ::read(fd, head.data(), head.size()) == static_cast<ssize_t>(head.size());
-  ::close(fd);
-  return complete && (std::memcmp(head.data(), "\x89PNG", 4) == 0 || std::memcmp(head.data(), "\xff\xd8\xff", 3) == 0);
-}
-
-// As far as it can be listed, and by their names alone.
-std::int64_t count_pictures(const fs::path& folder) {
-  std::int64_t count = 0;
-  std::error_code error;
-  constexpr auto options = fs::directory_options::skip_permission_denied;
-  for (fs::recursive_directory_iterator entry(folder, options, error), end; !error && entry != end;
-       entry.increment(error)) {
-    std::error_code ignored;
-    count += has_picture_name(entry->path().filename().native()) && !entry->is_directory(ignored);
-  }
-  return count;
-}
-
 class Scan {
  public:
-  explicit Scan(fs::path root) : root_(std::move(root)) {
+  Scan(const FileStore& store, Links links) : store_(store) {
     enter("", 0);
     std::sort(contents_.files.begin(), contents_.files.end(),
               [](const FolderFile& a, const FolderFile& b) { return a.name < b.name; });
+    if (links == Links::once) leave_out_links();
+    if (!label_files_.empty()) add_labels(store, std::move(label_files_), contents_);
   }
   FolderContents contents() && { return std::move(contents_); }
 
  private:
+  using Node = FileStore::Node;
+
   void enter(const fs::path& folder, int depth) {
-    struct stat info;
-    if (::stat((root_ / folder).c_str(), &info) != 0) return add_folder(folder, std::strerror(errno));
-    if (!visited_.emplace(info.st_dev, info.st_ino).second) return;
+    const Node node = store_.look(folder);
+    if (node.error != 0) return add_folder(folder, std::strerror(node.error));
+    if (!visited_.insert(node.id).second) return;
     if (depth > max_depth) return add_folder(folder, "folders are nested more than 64 deep; move it up");
-    if (depth > 0 && is_run_folder(root_ / folder)) return leave_out("run folders", 1);
+    if (depth > 0 && is_run_folder(folder)) return leave_out("run folders", 1);
     std::error_code error;
-    std::vector<fs::path> names;  // sorted, so that of two links to a folder it's always the same one that counts
-    for (fs::directory_iterator entry(root_ / folder, error), end; !error && entry != end; entry.increment(error)) {
-      names.push_back(entry->path().filename());
-    }
+    // Sorted, so that of two links to a folder it's always the same one that counts.
+    const std::vector<fs::path> names = store_.list(folder, error);
     if (error) return add_folder(folder, error.message());
-    std::sort(names.begin(), names.end());
     for (const fs::path& name : names) visit(folder / name, name.native(), depth);
   }
 
   void visit(const fs::path& path, const std::string& name, int depth) {
-    struct stat info;
-    const int reason = ::stat((root_ / path).c_str(), &info) == 0 ? 0 : errno;
-    const bool is_folder = reason == 0 && S_ISDIR(info.st_mode);
-    const bool is_file = reason == 0 && S_ISREG(info.st_mode);
-    if (const char* kind = kind_of_leaving(name, is_folder)) {
-      if (is_folder) leave_out(kind, count_pictures(root_ / path));
-      else if (is_file && is_picture(path, name)) leave_out(kind, 1);
-    } else if (reason != 0) {
-      const char* problem = reason == ENOENT ? "link to nothing" : std::strerror(reason);
-      const bool link_fails = reason == ENOENT || reason == ELOOP;  // of any name: it may have led to a folder
+    const Node node = store_.look(path);
+    if (const char* kind = kind_of_leaving(name, node.is_folder)) {
+      if (node.is_folder) leave_out(kind, count_pictures(path));
+      else if (node.is_file && is_picture(path, name)) leave_out(kind, 1);
+    } else if (node.error != 0) {
+      const char* problem = node.error == ENOENT ? "link to nothing" : std::strerror(node.error);
+      const bool link_fails = node.error == ENOENT || node.error == ELOOP;  // of any name: it may have led to a folder
       if (link_fails || has_picture_name(name)) add(path, problem);
       else add_folder(path, problem);  // it may be one
-    } else if (is_folder) {
+    } else if (node.is_folder) {
       enter(path, depth + 1);
-    } else if (is_file && is_picture(path, name)) {
+    } else if (node.is_file && is_picture(path, name)) {
       add(path, "");
-    } else if (!is_file && has_picture_name(name)) {
+      Names& names = names_[node.id];
+      names.has_link = names.has_link || node.is_link;
+      ids_[path.native()] = node.id;
+    } else if (!node.is_file && has_picture_name(name)) {
       add(path, "not a regular file");
+    } else if (node.is_file && name == "dataset.json") {
+      label_files_.push_back(path);
     }
   }
 
   bool is_picture(const fs::path& path, const std::string& name) const {
-    return has_picture_name(name) || has_picture_content(root_ / path);
+    if (has_picture_name(name)) return true;
+    const std::string begin = store_.begin_of(path);
+    return begin == "\x89PNG" || begin.starts_with("\xff\xd8\xff");
+  }
+
+  // One that train made, or is making.
+  bool is_run_folder(const fs::path& folder) const {
+    return store_.look(folder / "config.toml").is_file &&
+           (store_.look(folder / "run.json").is_file || (store_.look(folder / "ckpt").is_folder && store_.look(folder / "samples").is_folder));
+  }
+
+  // As far as it can be listed, and by their names alone. Links to folders may lead anywhere, and are not followed.
+  std::int64_t count_pictures(const fs::path& folder) const {
+    std::int64_t count = 0;
+    std::error_code ignored;
+    for (const fs::path& name : store_.list(folder, ignored)) {
+      const Node node = store_.look(folder / name);
+      if (node.is_folder) count += node.is_link ? 0 : count_pictures(folder / name);
+      else count += has_picture_name(name.native());
+    }
+    return count;
+  }
+
+  // Of several names of one file the first one counts. File systems that number no files have one name a file.
+  void leave_out_links() {
+    std::erase_if(contents_.files, [&](const FolderFile& file) {
+      const auto id = ids_.find(file.name);
+      if (id == ids_.end()) return false;
+      Names& names = names_[id->second];
+      const bool again = names.has_link && names.seen;
+      names.seen = true;
+      if (again) leave_out("links to pictures that are there too", 1);
+      return again;
+    });
   }
 
   void leave_out(const char* kind, std::int64_t count) {
@@ -181,20 +184,27 @@ class Scan {
   void add_folder(const fs::path& path, const std::string& problem) {
     if (path.empty()) {
       throw Error(ExitCode::bad_data, fmt::format("can't list {}: {}; give yourself the right to read it, or choose another folder",
-                                                  quote(root_.native()), problem));
+                                                  quote(store_.path().native()), problem));
     }
     add(path, problem);
     contents_.files.back().is_folder = true;
   }
 
-  const fs::path root_;
-  std::set<std::pair<dev_t, ino_t>> visited_;
+  struct Names {  // of one file
+    bool has_link = false, seen = false;
+  };
+
+  const FileStore& store_;
+  std::set<FileStore::Id> visited_;
+  std::map<FileStore::Id, Names> names_;
+  std::map<std::string, FileStore::Id> ids_;
+  std::vector<fs::path> label_files_;
   FolderContents contents_;
 };
 
-void inspect(const fs::path& root, FolderFile& file, std::int64_t max_pixels, Depth depth) {
+void inspect(const FileStore& store, FolderFile& file, std::int64_t max_pixels, Depth depth) {
   try {
-    const std::vector<std::byte> bytes = read_file(root / file.name, max_picture_bytes);
+    const std::vector<std::byte> bytes = store.read(file.name, max_picture_bytes);
     file.info = probe_picture(bytes, max_pixels);
     file.bytes = bytes.size();
     file.sha256 = sha256_hex(bytes);
@@ -214,16 +224,16 @@ std::string left_out_text(const LeftOut& left_out) {
   return text;
 }
 
-FolderContents inspect_folder(const fs::path& root, std::int64_t max_pixels, Depth depth) {
-  FolderContents contents = Scan(root).contents();
+FolderContents inspect_files(const FileStore& store, std::int64_t max_pixels, Depth depth, Links links) {
+  FolderContents contents = Scan(store, links).contents();
   std::vector<FolderFile>& files = contents.files;
   if (files.empty()) {
     const std::string left_out = contents.left_out.empty() ? "" : fmt::format(" but what is left out: {}", left_out_text(contents.left_out));
     throw Error(ExitCode::bad_data, fmt::format("no picture in {}{}, expected PNG or JPEG files or IDX; check the path",
-                                                quote(root.native()), left_out));
+                                                quote(store.path().native()), left_out));
   }
   parallel_for(static_cast<std::int64_t>(files.size()), [&](std::int64_t i) {
-    if (files[i].problem.empty()) inspect(root, files[i], max_pixels, depth);
+    if (files[i].problem.empty()) inspect(store, files[i], max_pixels, depth);
   });
   return contents;
 }
