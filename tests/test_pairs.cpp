@@ -59,11 +59,11 @@ TEST(Pairs, FindsEveryLayout) {
   const TemporaryFolder folder;
   write_pairs(folder / "photos", folder / "paintings", 5);
   write_pairs(folder / "ab/A", folder / "ab/B", 5);
-  write_pairs(folder / "train/trainA", folder / "train/trainB", 5);
+  write_pairs(folder / "cats/trainA", folder / "cats/trainB", 5);
   for (const auto& [data, style, name, where] :
        std::vector<std::array<std::string, 4>>{{"photos", "paintings", "photos-paintings", "paintings'"},
                                                {"ab", "", "ab", "A/ and B/ of "},
-                                               {"train", "", "train", "trainA/ and trainB/ of "}}) {
+                                               {"cats", "", "cats", "trainA/ and trainB/ of "}}) {
     const fs::path second = style.empty() ? fs::path() : folder / style;
     const DomainPair pairs = open_domains(folder / data, second, Pairing::paired);
     EXPECT_EQ(std::tuple(pairs.height, pairs.width, pairs.channels), std::tuple(12, 10, 3));
@@ -76,6 +76,15 @@ TEST(Pairs, FindsEveryLayout) {
     const DomainPair unpaired = open_domains(folder / data, second, Pairing::unpaired);
     EXPECT_TRUE(unpaired.summary.ends_with(": 5 and 5 pictures")) << unpaired.summary;
   }
+}
+
+TEST(Pairs, MayShareAPicture) {
+  const TemporaryFolder folder;
+  write_pairs(folder / "A", folder / "B", 5);
+  fs::remove(folder / "A/4.png");
+  fs::create_symlink("0.png", folder / "A/4.png");
+  EXPECT_EQ(open_domains(folder.path(), {}, Pairing::paired).a->size(), 5);
+  EXPECT_EQ(open_domains(folder.path(), {}, Pairing::unpaired).a->size(), 4);
 }
 
 TEST(Pairs, SplitsPicturesSideBySide) {

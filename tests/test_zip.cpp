@@ -225,7 +225,7 @@ TEST(Zip, MayBeAwayForAWhile) {
   const TemporaryFolder folder;
   const fs::path path = folder / "a.zip";
   std::vector<dirty::ZipEntry> entries;
-  for (int i = 0; i < 3; ++i) entries.push_back({std::to_string(i) + ".png", encode_png(noise(8, 8, 3, i))});
+  for (int i = 0; i < 3; ++i) entries.push_back({std::to_string(i) + ".png", encode_png(noise(64, 64, 3, i))});  // more than a buffer
   const Bytes zip = make_zip(entries);
   dirty::write(path, zip);
   const auto data = open_dataset(path, {.cache_bytes = 0});
@@ -234,14 +234,14 @@ TEST(Zip, MayBeAwayForAWhile) {
   fs::remove(path);
   EXPECT_THROW(data->picture(2), UnreadableFile);
   dirty::write(path, zip);
-  EXPECT_EQ(data->picture(2), noise(8, 8, 3, 2));
+  EXPECT_EQ(data->picture(2), noise(64, 64, 3, 2));
   // Another one in its place is no such case.
   fs::resize_file(path, 20);
   EXPECT_THROW(data->picture(2), UnreadableFile);
-  entries[2].bytes = encode_png(noise(8, 8, 3, 9));
+  entries[2].bytes = encode_png(noise(64, 64, 3, 9));
   dirty::write(path, make_zip(entries));
   EXPECT_NE(refusal(ExitCode::bad_data, [&] { data->picture(2); }).find("another zip"), std::string::npos);
-  EXPECT_EQ(data->picture(1), noise(8, 8, 3, 1));
+  EXPECT_EQ(data->picture(1), noise(64, 64, 3, 1));
 }
 
 TEST(Zip, HoldsPairs) {

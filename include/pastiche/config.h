@@ -162,7 +162,7 @@ template <class Config, class Visitor>
 void visit_options(Config& config, Visitor&& visit) {
   using namespace option;
   visit("model", config.model, Form{is_model, "dcgan, article, pix2pix, cyclegan or cut"}, "what is learnt: dcgan and article make new pictures, the others turn pictures into others");
-  visit("data", config.data, Any{}, "folder of pictures, or IDX file (.gz too), to learn from");
+  visit("data", config.data, Any{}, "folder or zip of pictures, or IDX file (.gz too), to learn from");
   visit("style", config.style, Any{}, "folder of what pictures are to be turned into; without it, --data holds both: A/ and B/, "
         "trainA/ and trainB/, or pictures side by side");
   visit("holdout", config.holdout, Form{is_share, "a share such as 5% or 0.05, below 1"},
