@@ -24,6 +24,17 @@ class CliData : public Cli {
     }
   }
 
+  // As many files of one picture as no cache holds.
+  static void put_many(const fs::path& folder, const Image& picture) {
+    fs::create_directory(folder);
+    const std::vector<std::byte> png = encode_png(picture);
+    for (int i = 0; i < many; ++i) write_file_atomically(folder / (std::to_string(i) + ".png"), png, Sync::later);
+  }
+  static void break_a_third(const fs::path& folder) {
+    for (int i = 0; i < many; i += 3) fs::resize_file(folder / (std::to_string(i) + ".png"), 100);
+  }
+  static constexpr int many = 1500;
+
   static void cut(const fs::path& file) { fs::resize_file(file, fs::file_size(file) / 2); }
 
   static nlohmann::json run_json(const fs::path& run) { return nlohmann::json::parse(text_of(run / "run.json")); }
@@ -56,14 +67,14 @@ TEST_F(CliData, TrainsOnAFolderWithNoOtherFlag) {
 TEST_F(CliData, TrainsOnAZip) {
   put_pictures("cats/256x256", 24);
   dirty::write(folder_ / "cats.zip", dirty::zip_of(folder_ / "cats"));
-  const Finished f = run("train --data cats.zip --steps 2" + small);
+  const Finished f = run("train --data cats.zip --out made --steps 2" + small);
   ASSERT_EQ(f.code, 0) << f.err;
-  EXPECT_EQ(only_run().filename(), "00000-dcgan-cats");
-  EXPECT_EQ(run_json(only_run())["data"]["path"], (folder_ / "cats.zip").string());
-  const std::string resume = "train --resume runs/00000-dcgan-cats ";
+  EXPECT_EQ(only_run("made").filename(), "00000-dcgan-cats");
+  EXPECT_EQ(run_json(only_run("made"))["data"]["path"], (folder_ / "cats.zip").string());
+  const std::string resume = "train --resume made/00000-dcgan-cats ";
   EXPECT_EQ(run(resume + "--steps 4").code, 0);
   EXPECT_EQ(run(resume + "--data cats --steps 6").code, 0);  // unpacked, it's the same data
-  EXPECT_EQ(run_json(only_run())["step"], 6);
+  EXPECT_EQ(run_json(only_run("made"))["step"], 6);
   fs::remove(folder_ / "cats.zip");
   expect_error(resume + "--data cats.zip --steps 8", 3, "where the pictures are elsewhere now, add --data FOLDER");
   dirty::write(folder_ / "cats.zip", dirty::zip_of(folder_ / "cats"));
@@ -172,9 +183,7 @@ TEST_F(CliData, PicturesThatBreakLaterAreReplacedAndTold) {
   const Image picture{256, 512, 3, std::vector<std::uint8_t>(256 * 512 * 3, 99)};
   for (const std::string model : {"dcgan", "pix2pix"}) {
     const fs::path data = folder_ / model;
-    fs::create_directory(data);
-    for (const char* target : {"whole", "breaks"}) write_file_atomically(folder_ / target, encode_png(picture));
-    for (int i = 0; i < 1500; ++i) fs::create_symlink(folder_ / (i % 3 == 0 ? "breaks" : "whole"), data / (std::to_string(i) + ".png"));
+    put_many(data, picture);
     TrainConfig config = default_config(model);
     config.data = data;
     config.size = {256, 256};
@@ -188,7 +197,7 @@ TEST_F(CliData, PicturesThatBreakLaterAreReplacedAndTold) {
     const auto trainer = task->make_trainer(*backend);
     const Image before = task->samples(*trainer);
     task->start_loading({.threads = 1});
-    for (int i = 0; i < 1500; i += 3) fs::resize_file(file(i), 100);
+    break_a_third(data);
     std::vector<std::string> notes;
     for (int step = 0; step < 20; ++step) {
       task->prefetch(*trainer);
@@ -214,10 +223,7 @@ TEST_F(CliData, PicturesThatBreakLaterAreReplacedAndTold) {
 
 TEST_F(CliData, ATrainingTellsWhatItReplaced) {
   const Image picture{256, 256, 3, std::vector<std::uint8_t>(256 * 256 * 3, 99)};
-  const auto file = [&](int i) { return folder_ / "data" / (std::to_string(i) + ".png"); };
-  fs::create_directory(folder_ / "data");
-  write_file_atomically(file(0), encode_png(picture));
-  for (int i = 1; i < 1500; ++i) fs::copy(file(0), file(i));
+  put_many(folder_ / "data", picture);
   const pid_t child = fork();
   if (child == 0) {
     const std::string train = " train --data data --size 256 --ngf 1 --ndf 1 --nz 4 --batch 4 --grid 1x1 --threads 1 --steps 100000";
@@ -237,7 +243,7 @@ TEST_F(CliData, ATrainingTellsWhatItReplaced) {
     const fs::directory_iterator runs(folder_ / "runs", none_yet);
     return runs != fs::directory_iterator() && text_of(runs->path() / "stats.jsonl") != "";
   });
-  fs::resize_file(folder_ / "breaks", 100);
+  break_a_third(folder_ / "data");
   wait_for([&] { return text_of(folder_ / "err").find("another picture takes its place") != std::string::npos; });
   ASSERT_FALSE(ended) << text_of(folder_ / "err");
   kill(child, SIGTERM);
