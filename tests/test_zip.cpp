@@ -260,6 +260,15 @@ TEST(Zip, HoldsPairs) {
     EXPECT_EQ(zipped.a->size(), 4);
     EXPECT_EQ(zipped.holdout_b->picture(1), plain.holdout_b->picture(1));
   }
+  // Zipped with the folder itself, it's still that folder.
+  fs::create_directory(folder / "around");
+  fs::rename(folder / "set", folder / "around/set");
+  dirty::write(folder / "set.zip", dirty::zip_of(folder / "around"));
+  EXPECT_EQ(open_domains(folder / "set.zip", {}, Pairing::paired).fingerprint, open_domains(folder / "around/set", {}, Pairing::paired).fingerprint);
+  EXPECT_EQ(open_domains(folder / "set.zip/set", {}, Pairing::paired).fingerprint, open_domains(folder / "around/set", {}, Pairing::paired).fingerprint);
+  EXPECT_EQ(open_dataset(folder / "set.zip")->fingerprint(), open_dataset(folder / "around/set")->fingerprint());
+  dirty::write(folder / "broken.zip", bytes_of("PK"));
+  EXPECT_NE(refusal(ExitCode::bad_data, [&] { open_domains(folder / "broken.zip", {}, Pairing::paired); }).find("as a zip"), std::string::npos);
   EXPECT_EQ(open_domains(folder / "set.zip/A", folder / "set.zip/B", Pairing::unpaired).name, "set");
   EXPECT_EQ(open_domains(folder / "set.zip", folder / "sides.zip", Pairing::unpaired, {.data = {.height = 8, .width = 8}}).name, "set-sides");
 }

@@ -31,7 +31,13 @@ struct Layout {
 bool is_folder(const fs::path& path) {
   std::error_code ignored;
   const std::optional<ZipPlace> zip = find_zip(path);
-  return zip ? open_zip({zip->zip, ""})->look(zip->folder).is_folder : fs::is_directory(path, ignored);
+  if (!zip) return fs::is_directory(path, ignored);
+  try {
+    open_zip(*zip);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 Layout find_layout(const fs::path& data, const fs::path& style) {
@@ -41,7 +47,7 @@ Layout find_layout(const fs::path& data, const fs::path& style) {
       return {{data / a}, {data / b}, fmt::format("{}/ and {}/ of {}", a, b, quote(data.native()))};
     }
   }
-  if (!is_folder(data)) {
+  if (!is_folder(data) && !find_zip(data)) {  // opening a damaged one says more
     throw Error(ExitCode::bad_data, fmt::format("no folder or zip {}, expected one with A/ and B/, trainA/ and trainB/, or "
                                                 "pictures side by side; or give the second folder with --style",
                                                 quote(data.native())));

@@ -46,7 +46,8 @@ struct ZipPlace {
 // Of "a.zip" and "a.zip/folder", be that folder there or not; none where no zip is. A zip is known by its ending or its first bytes.
 std::optional<ZipPlace> find_zip(const std::filesystem::path& path);
 
-// Throw Error(bad_data). Of a folder it is known only when it is listed whether it is there.
+// Throw Error(bad_data). Of a folder it is known only when it is listed whether it is there. A zip of nothing but a folder of its own name
+// is that folder: cats.zip, if all in it is in cats/.
 std::unique_ptr<FileStore> open_zip(const ZipPlace& place);
 std::unique_ptr<FileStore> open_store(const std::filesystem::path& path);
 

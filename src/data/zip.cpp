@@ -32,17 +32,23 @@ class ZipStore final : public FileStore {
  public:
   explicit ZipStore(const ZipPlace& place) : FileStore(place.folder.empty() ? place.zip : place.zip / place.folder), file_(place.zip) {
     open();
-    const std::string prefix = place.folder.empty() ? "" : place.folder + "/";
+    std::vector<std::string> names;
     std::uint64_t packed = 0;
     for (std::uint64_t i = 0; i < entries_; ++i) {
       const zip_stat_t entry = stat_of(i);
       if (__builtin_add_overflow(packed, entry.comp_size, &packed) || packed > bytes_) {
         bad_zip(file_, "its entries say that they have more bytes than it has; copy the file again");
       }
-      const std::string name = name_of(entry.name);
-      if (name.starts_with(prefix)) add(name.substr(prefix.size()), i, entry);
+      names.push_back(name_of(entry.name));
     }
-    if (!prefix.empty() && members_.empty()) bad_zip(file_, fmt::format("there is no folder {} in it; check the path", quote(place.folder)));
+    std::string prefix = place.folder.empty() ? "" : place.folder + "/";
+    const std::string own = place.zip.stem().native() + "/";
+    const bool wrapped = std::ranges::all_of(names, [&](const std::string& name) { return name.starts_with(own); });
+    if (wrapped && !prefix.starts_with(own)) prefix = own + prefix;
+    for (std::uint64_t i = 0; i < entries_; ++i) {
+      if (names[i].starts_with(prefix)) add(names[i].substr(prefix.size()), i, stat_of(i));
+    }
+    if (!place.folder.empty() && members_.empty()) bad_zip(file_, fmt::format("there is no folder {} in it; check the path", quote(place.folder)));
     members_[""] = {.is_folder = true};
   }
 
