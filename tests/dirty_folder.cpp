@@ -128,7 +128,8 @@ Bytes make_zip(const std::vector<ZipEntry>& entries) {
                               little_endian(static_cast<std::uint32_t>(packed.size() + entry.more_packed), 4),
                               little_endian(static_cast<std::uint32_t>(entry.bytes.size() + entry.more_bytes), 4),
                               little_endian(static_cast<std::uint32_t>(entry.name.size()), 2), Bytes(2)});
-    directory = join({directory, bytes_of("PK\1\2"), little_endian(3 << 8, 2), about, Bytes(10), little_endian(static_cast<std::uint32_t>(zip.size()), 4),
+    directory = join({directory, bytes_of("PK\1\2"), little_endian(3 << 8, 2), about, Bytes(6), little_endian((entry.link ? S_IFLNK : S_IFREG) << 16, 4),
+                      little_endian(static_cast<std::uint32_t>(zip.size()), 4),
                       bytes_of(entry.name)});
     zip = join({zip, bytes_of("PK\3\4"), about, bytes_of(entry.name), packed});
   }

@@ -27,6 +27,7 @@ struct ZipEntry {
   Bytes bytes;
   bool deflated = true;
   bool encrypted = false;  // it says so
+  bool link = false;       // likewise
   int method = -1;         // that it says; -1: that which it has
   int more_bytes = 0;      // that it says, beyond those it has; of packed ones
   int more_packed = 0;     // likewise

@@ -186,6 +186,7 @@ TEST(Zip, ListsWhatCantBeUnpacked) {
     EXPECT_NE(found.find(text), std::string::npos) << found;
   };
   expect("encrypted", {.name = "c.png", .bytes = png, .encrypted = true});
+  expect("without -y", {.name = "c.png", .bytes = bytes_of("a.png"), .link = true});
   expect("method 14", {.name = "c.png", .bytes = png, .method = 14});
   expect("damaged", {.name = "c.png", .bytes = png, .more_bytes = 1});
   expect("damaged", {.name = "c.png", .bytes = png, .more_bytes = -1});

@@ -7,6 +7,7 @@
 #include "store.h"
 
 #ifdef PASTICHE_ZIP
+#include <sys/stat.h>
 #include <zip.h>
 
 #include <algorithm>
@@ -101,7 +102,7 @@ class ZipStore final : public FileStore {
 
  private:
   struct Member {
-    bool is_folder = false, encrypted = false;
+    bool is_folder = false, is_link = false, encrypted = false;
     std::uint16_t method = ZIP_CM_STORE;
     std::uint32_t crc = 0;
     std::uint64_t index = 0, bytes = 0, packed = 0;
@@ -135,8 +136,11 @@ class ZipStore final : public FileStore {
     return name == "." || name == "./" ? "" : name.native();
   }
 
-  static Member member_of(std::uint64_t index, const zip_stat_t& entry) {
-    return {.encrypted = entry.encryption_method != ZIP_EM_NONE, .method = entry.comp_method, .crc = entry.crc, .index = index, .bytes = entry.size,
+  Member member_of(std::uint64_t index, const zip_stat_t& entry) const {
+    zip_uint8_t system = 0;
+    zip_uint32_t attributes = 0;
+    const bool known = zip_file_get_external_attributes(zip_.get(), index, 0, &system, &attributes) == 0 && system == ZIP_OPSYS_UNIX;
+    return {.is_link = known && S_ISLNK(attributes >> 16), .encrypted = entry.encryption_method != ZIP_EM_NONE, .method = entry.comp_method, .crc = entry.crc, .index = index, .bytes = entry.size,
             .packed = entry.comp_size};
   }
 
@@ -156,6 +160,7 @@ class ZipStore final : public FileStore {
 
   static std::string problem_of(const Member& member, std::size_t max_bytes) {
     if (member.encrypted) return "it is encrypted; pack it again without a password";
+    if (member.is_link) return "it is a link; zip the files that links lead to, as `zip` does without -y";
     if (member.method != ZIP_CM_STORE && member.method != ZIP_CM_DEFLATE) {
       return fmt::format("it is packed by method {}, expected none or deflate; pack it again", member.method);
     }
