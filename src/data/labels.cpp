@@ -28,7 +28,9 @@ std::map<std::string, int> read_labels(const FileStore& store, const fs::path& f
   for (const nlohmann::json& entry : *labels) {
     if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string()) bad_labels("its labels are not pairs of a file's name and a number");
     const auto& name = entry[0].get_ref<const std::string&>();
-    if (!entry[1].is_number_unsigned() || entry[1].get<std::uint64_t>() > INT_MAX) bad_labels(fmt::format("the label of {} is no whole number from 0", quote(name)));
+    if (!entry[1].is_number_unsigned() || entry[1].get<std::uint64_t>() > INT_MAX) {
+      bad_labels(fmt::format("the label of {} is no whole number from 0", quote(name)));
+    }
     result[name] = entry[1].get<int>();
   }
   return result;
@@ -38,7 +40,8 @@ std::map<std::string, int> read_labels(const FileStore& store, const fs::path& f
 
 void add_labels(const FileStore& store, std::vector<fs::path> label_files, FolderContents& contents) {
   std::vector<FolderFile>& files = contents.files;
-  std::ranges::sort(label_files, {}, [](const fs::path& file) { return file.parent_path(); });  // a folder's before those of its own folders, which have the last word
+  // A folder's before those of the folders in it, which have the last word.
+  std::ranges::sort(label_files, {}, [](const fs::path& file) { return file.parent_path(); });
   for (const fs::path& label_file : label_files) {
     const std::string folder = label_file.has_parent_path() ? (label_file.parent_path() / "").native() : "";
     try {
