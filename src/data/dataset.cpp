@@ -30,14 +30,14 @@ void require_options(const DataOptions& options) {
 // Of a folder: a size, or what it holds in every set.
 bool says_nothing(std::string name) {
   for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  static const std::set<std::string> words{"a", "b", "traina", "trainb", "testa", "testb", "train", "test", "val", "valid", "validation", "training", "all",
-                                           "data", "dataset", "image", "images", "img", "imgs", "pic", "pics", "png", "pngs", "jpg", "jpgs", "jpeg",
+  static const std::set<std::string> words{"a", "b", "traina", "trainb", "testa", "testb", "train", "test", "val", "valid", "validation",
+                                           "training", "all", "data", "dataset", "image", "images", "img", "imgs", "pic", "pics", "png", "pngs", "jpg", "jpgs", "jpeg",
                                            "jpegs", "raw", "resized"};
   constexpr const char* digits = "0123456789";
   const std::size_t first = std::min(name.find_first_not_of(digits), name.size());
   const std::string rest = name.substr(first);
-  const bool size = first > 0 && (rest.empty() || rest == "px" || (rest.size() > 1 && rest[0] == 'x' && rest.find_first_not_of(digits, 1) == rest.npos));
-  return size || words.contains(name);
+  const bool second_side = rest.size() > 1 && rest[0] == 'x' && rest.find_first_not_of(digits, 1) == rest.npos;
+  return (first > 0 && (rest.empty() || rest == "px" || second_side)) || words.contains(name);
 }
 
 }  // namespace
@@ -48,7 +48,9 @@ std::string short_name(const fs::path& path) {
   std::error_code ignored;
   fs::path telling = whole;
   constexpr int levels = 4;
-  for (int i = 0; i < levels && says_nothing(telling.filename().native()) && !fs::is_regular_file(telling, ignored); ++i) telling = telling.parent_path();
+  for (int i = 0; i < levels && says_nothing(telling.filename().native()) && !fs::is_regular_file(telling, ignored); ++i) {
+    telling = telling.parent_path();
+  }
   if (telling.has_filename() && !says_nothing(telling.filename().native())) whole = telling;
   std::string name = whole.filename().string();
   if (const std::string ending = ending_of(whole); ending == ".gz" || ending == ".zip") name.resize(name.size() - ending.size());

@@ -140,8 +140,8 @@ class ZipStore final : public FileStore {
     zip_uint8_t system = 0;
     zip_uint32_t attributes = 0;
     const bool known = zip_file_get_external_attributes(zip_.get(), index, 0, &system, &attributes) == 0 && system == ZIP_OPSYS_UNIX;
-    return {.is_link = known && S_ISLNK(attributes >> 16), .encrypted = entry.encryption_method != ZIP_EM_NONE, .method = entry.comp_method, .crc = entry.crc, .index = index, .bytes = entry.size,
-            .packed = entry.comp_size};
+    return {.is_link = known && S_ISLNK(attributes >> 16), .encrypted = entry.encryption_method != ZIP_EM_NONE, .method = entry.comp_method,
+            .crc = entry.crc, .index = index, .bytes = entry.size, .packed = entry.comp_size};
   }
 
   // Of two entries of one name it's the last one that unpacking leaves.
@@ -182,13 +182,15 @@ class ZipStore final : public FileStore {
       zip_error_init_with_code(&text, reason);
       const std::string message = error ? error.message() : zip_error_strerror(&text);
       zip_error_fini(&text);
-      throw UnreadableFile(fmt::format("can't read {} as a zip: {}; if it is one, it is damaged or cut short: copy it again", quote(file_.native()), message));
+      throw UnreadableFile(fmt::format("can't read {} as a zip: {}; if it is one, it is damaged or cut short: copy it again",
+                                       quote(file_.native()), message));
     }
     entries_ = static_cast<std::uint64_t>(zip_get_num_entries(zip_.get(), 0));
   }
 
   zip_stat_t stat_of(std::uint64_t index) const {
-    constexpr zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_CRC | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
+    constexpr zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_CRC | ZIP_STAT_COMP_METHOD |
+                                    ZIP_STAT_ENCRYPTION_METHOD;
     zip_stat_t entry;
     if (index >= entries_ || zip_stat_index(zip_.get(), index, ZIP_FL_ENC_RAW, &entry) != 0 || (entry.valid & needed) != needed) {
       bad_zip(file_, fmt::format("its entry {} is broken; copy the file again", index));
@@ -200,7 +202,9 @@ class ZipStore final : public FileStore {
   std::vector<std::byte> packed(const fs::path& name, const Member& member, std::size_t count) const {
     const std::lock_guard lock(mutex_);
     if (!zip_) open();
-    if (member_of(member.index, stat_of(member.index)) != member) bad_zip(file_, "it is another zip than was opened; leave data as it is while it is used");
+    if (member_of(member.index, stat_of(member.index)) != member) {
+      bad_zip(file_, "it is another zip than was opened; leave data as it is while it is used");
+    }
     std::vector<std::byte> bytes(count);
     std::size_t at = 0;
     std::string reason;
