@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <exception>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -21,6 +22,9 @@
 
 namespace pastiche {
 
+// Is told how much of many things is done, from any thread.
+using WorkObserver = std::function<void(std::int64_t done, std::int64_t total)>;
+
 struct DataOptions {
   int height = 0;  // 0: the data's own size, as far as most_side allows
   int width = 0;
@@ -33,6 +37,7 @@ struct DataOptions {
   bool strict = false;                                    // a file that can't be used is an error, not skipped
   std::int64_t max_pixels = default_max_pixels;           // of one picture, before it is resized
   std::int64_t cache_bytes = std::int64_t{256} << 20;     // a folder that fits is decoded once, when it is opened
+  WorkObserver observer = {};                             // of check_dataset()
 };
 
 struct SkippedFile {

@@ -92,6 +92,6 @@ struct MadePairs {
 // size. Pictures that can't be read are skipped. Throws Error(bad_data) where none can; Error(bad_file) where `out`
 // can't be written, or holds something already that is not what a killed call left, which is removed.
 MadePairs make_pairs(const std::filesystem::path& data, const std::filesystem::path& out, SourceKind kind,
-                     int height = 0, int width = 0);
+                     int height = 0, int width = 0, const WorkObserver& observer = {});
 
 }  // namespace pastiche

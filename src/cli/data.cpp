@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <optional>
 
 #include "cli/commands.h"
+#include "cli/progress.h"
 #include "io/json.h"
 #include "pastiche/config.h"
 #include "pastiche/data.h"
@@ -15,6 +17,10 @@ namespace {
 
 const std::map<std::string, SourceKind> kinds{
     {"edges", SourceKind::edges}, {"gray", SourceKind::gray}, {"blur", SourceKind::blur}, {"mosaic", SourceKind::mosaic}};
+
+WorkObserver observer_of(WorkProgress& progress) {
+  return [&progress](std::int64_t done, std::int64_t total) { progress.update(static_cast<double>(done), total); };
+}
 
 void add_check(CLI::App& data, Outcome& outcome) {
   struct Arguments {
@@ -29,7 +35,9 @@ void add_check(CLI::App& data, Outcome& outcome) {
   command->add_flag("--all", a->all, "list every file that can't be used, and every duplicate");
   command->add_flag("--json", a->json, "the same as one JSON object");
   command->callback([a, &outcome] {
-    const DatasetReport report = check_dataset(a->path);
+    std::optional<WorkProgress> progress(std::in_place, "data check");
+    const DatasetReport report = check_dataset(a->path, {.observer = observer_of(*progress)});
+    progress.reset();
     fmt::print("{}", a->json ? to_json(report) + "\n" : a->all ? to_long_text(report) : to_text(report));
     if (!report.can_be_trained_on()) outcome.exit_code = static_cast<int>(ExitCode::bad_data);
   });
@@ -43,7 +51,9 @@ struct PairsArguments {
 void run_pairs(const PairsArguments& a) {
   if (a.out == "-") throw Error(ExitCode::usage, "--out -: expected a folder, for pairs are many files");
   const ImageSize size = parse_size(a.size);
-  const MadePairs made = make_pairs(a.path, a.out, kinds.at(a.make), size.height, size.width);
+  std::optional<WorkProgress> progress(std::in_place, "data pairs");
+  const MadePairs made = make_pairs(a.path, a.out, kinds.at(a.make), size.height, size.width, observer_of(*progress));
+  progress.reset();
   if (a.json) {
     nlohmann::ordered_json json{{"path", a.path}, {"out", a.out}, {"make", a.make}, {"size", to_text(size)}, {"pairs", made.pairs}};
     json["left_out"] = made.left_out;

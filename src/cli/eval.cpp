@@ -76,8 +76,9 @@ int run_eval(const EvalArguments& a) {
     shape = {.height = static_cast<int>(config.height), .width = static_cast<int>(config.width), .channels = static_cast<int>(config.channels)};
   }
   const auto data = open_dataset(a.data, shape);
-  WorkProgress progress("eval", 2 * std::min(a.count, data->size()));
-  const auto tell_progress = [&](std::size_t before) { return [&progress, before](std::size_t drawn) { progress.update(static_cast<double>(before + drawn)); }; };
+  WorkProgress progress("eval");
+  const std::int64_t total = 2 * std::min(a.count, data->size());
+  const auto tell_progress = [&](std::size_t before) { return [&progress, before, total](std::size_t drawn) { progress.update(static_cast<double>(before + drawn), total); }; };
   Drawn real = draw(*data, a.count, a.seed, tell_progress(0));
   tell_left_out(a.data, *data, real.unusable);
   std::size_t skipped = real.unusable;
@@ -87,7 +88,7 @@ int run_eval(const EvalArguments& a) {
     std::iota(seeds.begin(), seeds.end(), a.seed * 1'000'003);
     generate_pictures(*model.generator, sample_latents(seeds, model.card.model.nz), [&](Image picture) {
       made.push_back(std::move(picture));
-      progress.update(static_cast<double>(real.pictures.size() + made.size()));
+      progress.update(static_cast<double>(real.pictures.size() + made.size()), total);
     });
   } else {
     const auto pictures = open_dataset(a.pictures, {.height = data->height(), .width = data->width(), .channels = data->channels()});

@@ -161,13 +161,13 @@ int write_pictures(const GenerateArguments& a, Maker& maker, const fs::path& mod
   for (const std::uint64_t seed : seeds) paths.push_back(folder / fmt::format("seed{:06}.png", seed));
   require_free(paths, maker.loaded.hash, a.force);
   Failures failures;
-  WorkProgress progress("generate", std::ssize(seeds));
+  WorkProgress progress("generate");
   std::size_t made = 0;
   generate_pictures(*maker.loaded.generator, sample_latents(seeds, maker.loaded.card.model.nz), [&](const Image& picture) {
     const fs::path& path = paths[made];
     const std::span<const std::uint64_t> seed = seeds.subspan(made++, 1);
     failures.attempt(path, [&] { write_result(path, encode_png(picture, picture_text(a, model, maker.loaded.hash, seed)), Sync::later); });
-    progress.update(static_cast<double>(made));
+    progress.update(static_cast<double>(made), std::ssize(seeds));
   });
   sync_file_system(folder);
   return failures.report(seeds.size());

@@ -129,8 +129,8 @@ WorkProgress* work_in_progress = nullptr;
 
 }  // namespace
 
-WorkProgress::WorkProgress(std::string title, std::int64_t total)
-    : title_(std::move(title)), total_(total), live_(::isatty(2)), next_(begin_ + (live_ ? Clock::duration(500ms) : Clock::duration(30s))) {
+WorkProgress::WorkProgress(std::string title)
+    : title_(std::move(title)), live_(::isatty(2)), next_(begin_ + (live_ ? Clock::duration(500ms) : Clock::duration(30s))) {
   work_in_progress = this;
 }
 
@@ -150,14 +150,14 @@ void WorkProgress::step_aside() {
   work_in_progress->erase();
 }
 
-void WorkProgress::update(double done) {
+void WorkProgress::update(double done, std::int64_t total) {
   const std::lock_guard lock(mutex_);
   const auto now = Clock::now();
   if (now < next_ || done <= 0) return;
   next_ = now + (live_ ? Clock::duration(100ms) : Clock::duration(30s));
-  const double seconds = std::chrono::duration<double>(now - begin_).count(), total = static_cast<double>(total_);
-  const std::string line = fmt::format("{}  {:.0f} of {}  {:.0f}%  ETA {}", title_, std::floor(done), total_, 100 * done / total,
-                                       clock_text(seconds * (total - done) / done));
+  const double seconds = std::chrono::duration<double>(now - begin_).count(), part = done / static_cast<double>(total);
+  const std::string line = fmt::format("{}  {:.0f} of {}  {:.0f}%  ETA {}", title_, std::floor(done), total, 100 * part,
+                                       clock_text(seconds * (1 / part - 1)));
   write_text(2, live_ ? fmt::format("\r{}\x1b[K", fitted(line, terminal_width(2) - 1)) : line + "\n");
   line_open_ = live_;
 }

@@ -54,12 +54,12 @@ class Progress {
 // second and taken away at the end; elsewhere in a line every 30 seconds. There is one at a time.
 class WorkProgress {
  public:
-  WorkProgress(std::string title, std::int64_t total);
+  explicit WorkProgress(std::string title);
   ~WorkProgress();
   WorkProgress(const WorkProgress&) = delete;
   WorkProgress& operator=(const WorkProgress&) = delete;
 
-  void update(double done);  // of the total; from any thread
+  void update(double done, std::int64_t total);  // from any thread
   static void step_aside();  // before another line is written
 
  private:
@@ -67,7 +67,6 @@ class WorkProgress {
   void erase();
 
   const std::string title_;
-  const std::int64_t total_;
   const bool live_;
   const Clock::time_point begin_ = Clock::now();
   Clock::time_point next_;

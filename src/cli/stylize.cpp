@@ -247,16 +247,16 @@ int run_stylize(const StylizeArguments& a) {
   Worker worker(a);
   require_free(outputs, worker.model_hash(), a.force);
   Failures failures;
-  WorkProgress progress("stylize", std::ssize(inputs));
+  WorkProgress progress("stylize");
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const auto one = [&] {
       if (outputs[i].has_parent_path() && !is_stream(outputs[i])) make_folder(outputs[i].parent_path());
-      if (is_video(inputs[i].path)) worker.video(inputs[i], outputs[i], [&](double part) { progress.update(static_cast<double>(i) + part); });
+      if (is_video(inputs[i].path)) worker.video(inputs[i], outputs[i], [&](double part) { progress.update(static_cast<double>(i) + part, std::ssize(inputs)); });
       else worker.write(worker.stylize(inputs[i]), outputs[i]);
     };
     if (inputs.size() == 1) one();
     else failures.attempt(inputs[i].path, one);
-    progress.update(static_cast<double>(i + 1));
+    progress.update(static_cast<double>(i + 1), std::ssize(inputs));
   }
   return failures.report(inputs.size());
 }

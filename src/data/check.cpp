@@ -19,9 +19,9 @@ namespace fs = std::filesystem;
 
 std::string size_text(std::int64_t height, std::int64_t width) { return fmt::format("{}x{}", height, width); }
 
-void check_folder(DatasetReport& report, std::int64_t max_pixels) {
+void check_folder(DatasetReport& report, const DataOptions& options) {
   std::map<std::string, std::vector<const FolderFile*>> by_pixels;
-  const FolderContents contents = inspect_files(*open_store(report.path), max_pixels, Depth::decode, Links::once);
+  const FolderContents contents = inspect_files(*open_store(report.path), options.max_pixels, Depth::decode, Links::once, options.observer);
   report.files = static_cast<std::int64_t>(contents.files.size());
   report.left_out = contents.left_out;
   for (const FolderFile& file : contents.files) {
@@ -130,7 +130,7 @@ DatasetReport check_dataset(const fs::path& path, const DataOptions& options) {
   const fs::path idx = find_idx(path);
   report.kind = find_zip(path) ? "zip" : idx.empty() ? "folder" : "idx";
   if (idx.empty()) {
-    check_folder(report, options.max_pixels);
+    check_folder(report, options);
   } else {
     check_idx(report, idx);
   }

@@ -32,7 +32,8 @@ enum class Links { once, each };  // how often a picture counts that links give 
 // Every picture of `store`, by bytes of its name. What has neither a picture's name nor a picture's first
 // bytes is none. What programs leave beside pictures is left out and counted: see the table in scan.cpp. Each folder is
 // entered once, so loops of links end. Throws Error(bad_data) where there is none, and where it can't be listed.
-FolderContents inspect_files(const FileStore& store, std::int64_t max_pixels, Depth depth, Links links);
+FolderContents inspect_files(const FileStore& store, std::int64_t max_pixels, Depth depth, Links links,
+                             const WorkObserver& observer = {});
 
 // Sets the labels that files in StyleGAN's format, dataset.json, give to the pictures below them; none at all, and the note, where one of
 // these files can't be used.

@@ -183,7 +183,7 @@ Image make_source(const Image& picture, SourceKind kind) {
   }
 }
 
-MadePairs make_pairs(const fs::path& data, const fs::path& out, SourceKind kind, int height, int width) {
+MadePairs make_pairs(const fs::path& data, const fs::path& out, SourceKind kind, int height, int width, const WorkObserver& observer) {
   MadePairs made;
   const fs::path idx_path = find_idx(data);
   std::unique_ptr<Dataset> idx;
@@ -215,7 +215,7 @@ MadePairs make_pairs(const fs::path& data, const fs::path& out, SourceKind kind,
     if (height != 0) picture = fit(picture, height, width);
     write_png(staging.a() / names[i], make_source(picture, kind));
     write_png(staging.b() / names[i], picture);
-  });
+  }, observer);
   for (std::size_t i = 0; i < files.size(); ++i) {
     const FolderFile& file = files[i];
     if (!file.problem.empty()) made.skipped.push_back({file.name, file.problem});

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -15,13 +16,16 @@ namespace pastiche {
 // Calls body(0) to body(count - 1) from all cores, in no order. Rethrows one of the exceptions, if any. Where no more threads can be
 // started, those that were do all.
 template <class Body>
-void parallel_for(std::int64_t count, Body body) {
-  std::atomic<std::int64_t> next = 0;
+void parallel_for(std::int64_t count, Body body, const std::function<void(std::int64_t done, std::int64_t total)>& observer = {}) {
+  std::atomic<std::int64_t> next = 0, done = 0;
   std::mutex mutex;
   std::exception_ptr error;
   const auto work = [&] {
     try {
-      for (std::int64_t i; (i = next++) < count;) body(i);
+      for (std::int64_t i; (i = next++) < count;) {
+        body(i);
+        if (observer) observer(++done, count);
+      }
     } catch (...) {
       next = count;
       const std::lock_guard lock(mutex);

@@ -224,7 +224,7 @@ std::string left_out_text(const LeftOut& left_out) {
   return text;
 }
 
-FolderContents inspect_files(const FileStore& store, std::int64_t max_pixels, Depth depth, Links links) {
+FolderContents inspect_files(const FileStore& store, std::int64_t max_pixels, Depth depth, Links links, const WorkObserver& observer) {
   FolderContents contents = Scan(store, links).contents();
   std::vector<FolderFile>& files = contents.files;
   if (files.empty()) {
@@ -234,7 +234,7 @@ FolderContents inspect_files(const FileStore& store, std::int64_t max_pixels, De
   }
   parallel_for(static_cast<std::int64_t>(files.size()), [&](std::int64_t i) {
     if (files[i].problem.empty()) inspect(store, files[i], max_pixels, depth);
-  });
+  }, observer);
   return contents;
 }
 
