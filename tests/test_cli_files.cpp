@@ -708,12 +708,12 @@ TEST_F(CliFiles, EndingsNameFormatsInAnyCase) {
   write_translator({.name = "resnet", .height = 16, .width = 16, .channels = 3, .ngf = 2, .blocks = 1});
   write_file_atomically(folder_ / "p.PNG", encode_png({16, 16, 3, std::vector<std::uint8_t>(768)}));
   for (const std::string command : {"stylize t.safetensors p.PNG -o ", "generate m.safetensors --grid 2x2 -o ", "generate m.safetensors --seeds 3 -o "}) {
-    for (const auto& [name, format] : {std::pair("x.JPG", PictureFormat::jpeg), std::pair("x.Jpeg", PictureFormat::jpeg), std::pair("x.PNG", PictureFormat::png)}) {
+    for (const auto& [name, format] : {std::pair("x.JPG", PictureFormat::jpeg), std::pair("x.Jpeg", PictureFormat::jpeg), std::pair("x.WebP", PictureFormat::webp), std::pair("x.PNG", PictureFormat::png)}) {
       const Finished f = run(command + name + " --force");
       ASSERT_EQ(f.code, 0) << command << name << f.err;
       EXPECT_EQ(probe_picture(read_file(folder_ / name)).format, format) << command << name;
     }
-    if (command.find("--seeds") == command.npos) expect_error(command + "x.webp", 2, "ends in .png, .jpg or .jpeg");
+    if (command.find("--seeds") == command.npos) expect_error(command + "x.tiff", 2, "ends in .png, .jpg, .jpeg or .webp");
   }
   EXPECT_EQ(run("generate m.safetensors --from x.PNG -o again.jpg").code, 0);
   EXPECT_EQ(probe_picture(read_file(folder_ / "again.jpg")).format, PictureFormat::jpeg);

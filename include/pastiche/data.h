@@ -95,7 +95,7 @@ class Dataset {
 };
 
 // Opens an IDX file, plain or gzip; a folder that holds IDX (the training set where there are several, with its
-// labels); or a folder of PNG and JPEG with all its subfolders, or a zip of such a folder ("a.zip", or "a.zip/folder"), which is the same
+// labels); or a folder of pictures with all its subfolders, or a zip of such a folder ("a.zip", or "a.zip/folder"), which is the same
 // data, and is not unpacked. Labels are those of dataset.json in it, in StyleGAN's format. Pictures are cropped in the middle and resized to the
 // given size. Of a folder that doesn't fit into `cache_bytes` only the headers are checked here, and read() decodes.
 // Files that can't be used are skipped and listed. Throws Error(bad_data) where nothing or less than half is usable, where

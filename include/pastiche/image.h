@@ -20,7 +20,7 @@ struct Image {
   bool operator==(const Image&) const = default;
 };
 
-enum class PictureFormat { png, jpeg };
+enum class PictureFormat { png, jpeg, gif, webp, tiff, heic, avif };
 enum class ColorMode { gray, gray_alpha, palette, rgb, rgba, cmyk };
 
 // What a file's header says, without decoding its pixels.
@@ -32,12 +32,12 @@ struct PictureInfo {
   int bit_depth = 8;
   int orientation = 1;  // EXIF, 1 to 8
   bool has_alpha = false;
-  bool animated = false;  // APNG; decoding gives its default picture
+  bool animated = false;  // decoding gives the first picture, and of an APNG the default one
 
   bool is_gray() const { return mode == ColorMode::gray || mode == ColorMode::gray_alpha; }
 };
 
-std::string to_string(const PictureInfo& info);  // such as "png palette 4-bit alpha"
+std::string to_string(const PictureInfo& info);  // such as "png palette 4-bit tRNS"
 
 // No picture of more pixels than this is decoded (16,384x16,384; cameras and phones have up to 200 million), and none for which memory is short.
 inline constexpr std::int64_t default_max_pixels = std::int64_t{1} << 28;
@@ -48,11 +48,12 @@ struct DecodeOptions {
   std::int64_t max_pixels = default_max_pixels;           // larger pictures are refused before anything is allocated
 };
 
-// PNG and JPEG, told apart by content. Every variety comes out as 8 bits upright: palette, 1 to 16 bits, tRNS, Adam7,
-// progressive, CMYK and YCCK (inverted where Adobe's marker says so), EXIF orientation. An ICC profile is followed to
-// sRGB, unless it is broken or of over a MiB (4 of a JPEG); gamma is ignored. Throw Error(bad_file) for anything truncated, corrupt,
-// too large or of another format, and Error(out_of_memory), before anything is allocated, where the machine has not the 12 bytes a pixel that
-// decoding a large one may take.
+// PNG, JPEG, GIF and, where their libraries were there when this was built, WebP, TIFF, HEIC and AVIF, told apart by content. Every variety
+// comes out as 8 bits upright: palette, 1 to 16 bits, tRNS, Adam7, progressive, CMYK and YCCK (inverted where Adobe's marker says so), Lab,
+// EXIF orientation. Of several pages or frames it is the first. An ICC profile is followed to sRGB, unless it is broken or of over 4 MiB (one
+// of a PNG); gamma is ignored. Throw Error(bad_file) for anything truncated, corrupt, too large or of another format, and
+// Error(out_of_memory), before anything is allocated, where the machine has not the 12 bytes a pixel that decoding a large one may take.
+bool is_picture(std::span<const std::byte> head);  // by the first 64 bytes, of one of these formats
 PictureInfo probe_picture(std::span<const std::byte> file, std::int64_t max_pixels = default_max_pixels);
 Image decode_picture(std::span<const std::byte> file, const DecodeOptions& options = {});
 Image read_picture(const std::filesystem::path& path, const DecodeOptions& options = {});
@@ -67,6 +68,8 @@ using PictureText = std::vector<std::pair<std::string, std::string>>;
 std::vector<std::byte> encode_png(const Image& image, const PictureText& text = {});
 // Gray or RGB; alpha is composed over white. `quality` is libjpeg's, 1 to 100; colour is as sharp as lightness.
 std::vector<std::byte> encode_jpeg(const Image& image, int quality = 95);
+// `quality` is libwebp's, 0 to 100; alpha is kept. Throws Error(bad_file) where WebP is not built in.
+std::vector<std::byte> encode_webp(const Image& image, int quality = 96);
 // Every tEXt, zTXt and iTXt chunk, before the pixels and behind, in the order of the file, each of at most 1 MiB.
 // Throws Error(bad_file) where one is broken.
 PictureText read_png_text(std::span<const std::byte> file);

@@ -198,6 +198,7 @@ int run_generate(const GenerateArguments& a) {
     }
     std::error_code absent;
     if (one_stream || (seeds.size() == 1 && is_picture_name(folder) && !fs::is_directory(folder, absent))) {
+      require_picture_name(folder);
       require_free(std::span(&folder, 1), hash, a.force);
       write_result(folder, encode_for(folder, maker.pictures(seeds).front(), picture_text(a, model, hash, seeds)));
       return 0;
@@ -231,7 +232,7 @@ void add_generate(CLI::App& app, Outcome& outcome) {
   CLI::Option* interpolate = command->add_option("--interpolate", a->interpolate, "an animation through the seeds, with this many frames between two")
                                  ->check(CLI::Range(1, 1000));
   command->add_option("--fps", a->fps, "frames a second of the animation")->check(CLI::Range(1, 100))->option_text("[20]")->needs(interpolate);
-  command->add_option("-o,--out", a->out, "folder for --seeds; for one picture a file: .png, or .jpg (quality 95, and no text for --from), or - for PNG on standard output; .png or .gif for an animation; else named after the model")->option_text("PATH");
+  command->add_option("-o,--out", a->out, "folder for --seeds; for one picture a file: .png, .jpg or .webp (quality 95 and 96, and no text for --from), or - for PNG on standard output; .png or .gif for an animation; else named after the model")->option_text("PATH");
   command->add_option("--from", a->from, "make this picture again, from what its PNG says of seeds and model; that is found by its SHA-256, "
                                           "in MODEL, which may be a folder of runs, or else in runs")->option_text("PNG")->excludes("--seeds")->excludes("--grid")->excludes(interpolate);
   command->add_option("--device", a->device, device_help)->option_text("[auto]");

@@ -62,9 +62,9 @@ ordered_json inspect(const fs::path& path) {
   std::error_code error;  // what can't be looked at, reading tells why
   if (fs::is_directory(path, error) && fs::exists(path / "run.json", error)) return inspect_run(path);
   if (fs::is_directory(path, error) || find_zip(path)) return ordered_json::parse(to_json(check_dataset(path)));
-  std::byte head[4] = {};
+  std::byte head[64] = {};
   if (fs::is_regular_file(path, error)) std::ifstream(path, std::ios::binary).read(reinterpret_cast<char*>(head), sizeof head);
-  if (starts_with(head, "\x89PNG") || starts_with(head, "\xff\xd8")) return inspect_picture(read_file(path, max_picture_bytes));
+  if (is_picture(head)) return inspect_picture(read_file(path, max_picture_bytes));
   if (starts_with(head, "\x1f\x8b") || starts_with(head, std::string_view("\0\0\x08", 3))) return ordered_json::parse(to_json(check_dataset(path)));
   try {
     return inspect_safetensors(read_safetensors_bytes(path));

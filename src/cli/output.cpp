@@ -27,6 +27,7 @@ bool is_standard_output(const fs::path& path) {
 }
 
 bool is_jpeg_name(const fs::path& path) { return ending_of(path) == ".jpg" || ending_of(path) == ".jpeg"; }
+bool is_webp_name(const fs::path& path) { return ending_of(path) == ".webp"; }
 
 // Nothing is there, or a picture that says that this model made it.
 bool is_ours_to_replace(const fs::path& path, const std::string& model_hash) {
@@ -60,15 +61,17 @@ void write_result(const fs::path& path, std::span<const std::byte> bytes, Sync s
   fmt::print("{}\n", printable(path.string()));
 }
 
-bool is_picture_name(const fs::path& path) { return is_jpeg_name(path) || ending_of(path) == ".png"; }
+bool is_picture_name(const fs::path& path) { return is_jpeg_name(path) || is_webp_name(path) || ending_of(path) == ".png"; }
 
 std::vector<std::byte> encode_for(const fs::path& path, const Image& picture, const PictureText& text) {
-  return is_jpeg_name(path) ? encode_jpeg(picture) : encode_png(picture, text);
+  return is_jpeg_name(path) ? encode_jpeg(picture) : is_webp_name(path) ? encode_webp(picture) : encode_png(picture, text);
 }
 
 void require_picture_name(const fs::path& out, std::string_view or_else) {
-  if (is_stream(out) || is_picture_name(out)) return;
-  throw Error(ExitCode::usage, fmt::format("--out {}: expected a name that ends in .png, .jpg or .jpeg,{} or -", quote(out.native()), or_else));
+  if (is_stream(out)) return;
+  if (is_webp_name(out)) encode_webp({1, 1, 1, {0}});  // where that is not built in, it says so now
+  if (is_picture_name(out)) return;
+  throw Error(ExitCode::usage, fmt::format("--out {}: expected a name that ends in .png, .jpg, .jpeg or .webp,{} or -", quote(out.native()), or_else));
 }
 
 bool Failures::attempt(const fs::path& name, const std::function<void()>& body) {

@@ -16,7 +16,8 @@ namespace pastiche::cli {
 // To where the user named, and prints that; "-" and what else is standard output gets the bytes alone.
 void write_result(const std::filesystem::path& path, std::span<const std::byte> bytes, Sync sync = Sync::now);
 
-// JPEG (quality 95, no alpha and no text) where the name ends in .jpg or .jpeg, else PNG, be that a name or a stream.
+// JPEG (quality 95, no alpha and no text) where the name ends in .jpg or .jpeg, WebP (quality 96, no text) in .webp, else PNG, be that a name
+// or a stream.
 std::vector<std::byte> encode_for(const std::filesystem::path& path, const Image& picture, const PictureText& text);
 bool is_picture_name(const std::filesystem::path& path);  // of a format that encode_for() writes
 // Error(usage) for --out that is neither that nor a stream. `or_else` names what may stand there instead.

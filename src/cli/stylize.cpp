@@ -266,14 +266,14 @@ int run_stylize(const StylizeArguments& a) {
 void add_stylize(CLI::App& app, Outcome& outcome) {
   auto a = std::make_shared<StylizeArguments>();
   CLI::App* command = app.add_subcommand(
-      "stylize", "Turn pictures into the style that a model of pix2pix, cyclegan or cut has learned. PNG and JPEG of up to 268 megapixels, as memory allows; alpha is kept, "
+      "stylize", "Turn pictures into the style that a model of pix2pix, cyclegan or cut has learned. PNG, JPEG, GIF, WebP, TIFF, HEIC and AVIF of up to 268 megapixels, as memory allows; alpha is kept, "
                  "EXIF orientation and ICC profiles are followed." +
                      examples({"pastiche stylize last photo.jpg -o painting.png",
                                "pastiche stylize runs/00007-cut-art photos -o paintings --strength 0.7 --keep-colors"}));
   command->add_option("model", a->model, model_help)->required()->option_text("MODEL");
   command->add_option("inputs", a->inputs, "pictures, videos (by ffmpeg), folders with all below them, patterns, or - for standard input")
       ->required()->option_text("IN...");
-  command->add_option("-o,--out", a->out, "for one picture .png, .jpg (quality 95, no alpha), or - for PNG on standard output; a FIFO or device takes PNG too; else a folder, "
+  command->add_option("-o,--out", a->out, "for one picture .png, .jpg (quality 95, no alpha), .webp (quality 96), or - for PNG on standard output; a FIFO or device takes PNG too; else a folder, "
                                           "where each keeps its name; a film becomes .mp4, .m4v, .mov or .mkv")->required()->option_text("OUT");
   command->add_option("--strength", a->strength, "from 0, the source, to 1, the result: blended in R, G and B")
       ->check(CLI::Range(0.0, 1.0))->option_text("[1]");
@@ -285,8 +285,8 @@ void add_stylize(CLI::App& app, Outcome& outcome) {
   command->add_option("--tile", a->tile, "pixels a side of the tiles of a resnet, which above one megapixel are as large as fits 512 MiB; "
                                          "0: whole pictures. Results are the same bytes")->check(CLI::Range(0, 65536))->option_text("PIXELS");
   command->add_option("--precision", a->precision, "f32, or bf16 for speed")->check(CLI::IsMember({"f32", "bf16"}))->option_text("[f32]");
-  command->add_option("--picture-format", a->picture_format, "of pictures in a folder of results: png or jpg")
-      ->check(CLI::IsMember({"png", "jpg"}))->option_text("[png]");
+  command->add_option("--picture-format", a->picture_format, "of pictures in a folder of results: png, jpg or webp")
+      ->check(CLI::IsMember({"png", "jpg", "webp"}))->option_text("[png]");
   command->add_option("--film-format", a->film_format, "of films in a folder of results: mp4, m4v, mov or mkv")
       ->check(CLI::IsMember({"mp4", "m4v", "mov", "mkv"}))->option_text("[mp4]");
   command->add_flag("--force", a->force, force_help);

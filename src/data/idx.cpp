@@ -174,7 +174,7 @@ fs::path find_idx(const fs::path& path) {
   if (fs::is_regular_file(status)) return path;
   if (!fs::is_directory(status)) {
     bad_idx(
-        fmt::format("no data at {}, expected a folder or zip of PNG or JPEG, or IDX; check the path", quote(path.native())));
+        fmt::format("no data at {}, expected a folder or zip of pictures, or IDX; check the path", quote(path.native())));
   }
   std::vector<std::string> names;
   for (fs::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {

@@ -67,20 +67,27 @@ constexpr Leaving leavings[] = {
     {Leaving::either, ".*", "hidden files"},
 };
 
+// What cameras leave beside the JPEG that shows it, or what is to be developed first.
+bool is_raw_name(const std::string& name) {
+  static const std::set<std::string> known{".cr2", ".cr3", ".nef", ".nrw", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef"};
+  return known.contains(ending_of(name));
+}
+
 // The kind of leaving that has this name, or nullptr.
 const char* kind_of_leaving(const std::string& name, bool is_folder) {
   for (const Leaving& leaving : leavings) {
     const bool fits = leaving.what == Leaving::either || (leaving.what == Leaving::folder) == is_folder;
     if (fits && ::fnmatch(leaving.pattern, name.c_str(), FNM_CASEFOLD | FNM_NOESCAPE) == 0) return leaving.kind;
   }
-  return nullptr;
+  return !is_folder && is_raw_name(name) ? "camera raw" : nullptr;
 }
 
 bool has_picture_name(const std::string& name) {
   // The last line are formats that must be converted: their owner expects to find them listed.
-  static const std::set<std::string> known{".png", ".apng", ".jpg",  ".jpeg", ".jpe",  ".jfif",  //
-                                           ".gif", ".bmp",  ".webp", ".tif",  ".tiff", ".avif", ".heic", ".jxl"};
-  return known.contains(ending_of(name));
+  static const std::set<std::string> known{".png", ".apng", ".jpg",  ".jpeg", ".jpe",  ".jfif", ".gif",
+                                           ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".hif",  //
+                                           ".bmp", ".jxl", ".jp2", ".psd"};
+  return known.contains(ending_of(name)) || is_raw_name(name);
 }
 
 class Scan {
@@ -137,7 +144,7 @@ class Scan {
   bool is_picture(const fs::path& path, const std::string& name) const {
     if (has_picture_name(name)) return true;
     const std::string begin = store_.begin_of(path);
-    return begin == "\x89PNG" || begin.starts_with("\xff\xd8\xff");
+    return pastiche::is_picture(std::as_bytes(std::span(begin)));
   }
 
   // One that train made, or is making.
@@ -229,7 +236,7 @@ FolderContents inspect_files(const FileStore& store, std::int64_t max_pixels, De
   std::vector<FolderFile>& files = contents.files;
   if (files.empty()) {
     const std::string left_out = contents.left_out.empty() ? "" : fmt::format(" but what is left out: {}", left_out_text(contents.left_out));
-    throw Error(ExitCode::bad_data, fmt::format("no picture in {}{}, expected PNG or JPEG files or IDX; check the path",
+    throw Error(ExitCode::bad_data, fmt::format("no picture in {}{}, expected PNG, JPEG, GIF, WebP, TIFF, HEIC or AVIF, or IDX; check the path",
                                                 quote(store.path().native()), left_out));
   }
   parallel_for(static_cast<std::int64_t>(files.size()), [&](std::int64_t i) {

@@ -39,7 +39,7 @@ class FolderStore final : public FileStore {
   }
 
   std::string begin_of(const fs::path& name) const override {
-    std::string begin(4, '\0');
+    std::string begin(begin_bytes, '\0');
     const int fd = ::open((path() / name).c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return "";
     const ssize_t got = ::read(fd, begin.data(), begin.size());

@@ -29,7 +29,8 @@ class FileStore {
   virtual Node look(const std::filesystem::path& name) const = 0;
   // What is in a folder, by bytes of the names.
   virtual std::vector<std::filesystem::path> list(const std::filesystem::path& folder, std::error_code& error) const = 0;
-  // The first four bytes, or fewer.
+  static constexpr std::size_t begin_bytes = 64;  // what is_picture() takes
+  // The first so many bytes, or fewer.
   virtual std::string begin_of(const std::filesystem::path& name) const = 0;
   // Throws UnreadableFile, and Error(bad_data) for what is of more than `max_bytes` or broken. What comes is as much as is there.
   virtual std::vector<std::byte> read(const std::filesystem::path& name, std::size_t max_bytes) const = 0;

@@ -80,8 +80,8 @@ class ZipStore final : public FileStore {
     } catch (const Error&) {
       return "";
     }
-    if (member.method == ZIP_CM_DEFLATE) bytes = inflate_some(bytes, 4).bytes;
-    return {reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 4)};
+    if (member.method == ZIP_CM_DEFLATE) bytes = inflate_some(bytes, begin_bytes).bytes;
+    return {reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), begin_bytes)};
   }
 
   std::vector<std::byte> read(const fs::path& name, std::size_t max_bytes) const override {

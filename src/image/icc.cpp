@@ -31,6 +31,7 @@ Format format_of(ProfilePixels pixels) {
     case ProfilePixels::rgb: return {TYPE_RGB_8, TYPE_RGB_8, 3, 3};
     case ProfilePixels::rgba: return {TYPE_RGBA_8, TYPE_RGBA_8, 4, 3};
     case ProfilePixels::cmyk: return {TYPE_CMYK_8, TYPE_RGB_8, 4, 4};
+    case ProfilePixels::lab: return {TYPE_Lab_8, TYPE_RGB_8, 3, 3};
     default: return {TYPE_CMYK_8_REV, TYPE_RGB_8, 4, 4};
   }
 }
@@ -39,7 +40,8 @@ Format format_of(ProfilePixels pixels) {
 
 ToSrgb::ToSrgb(Bytes profile, ProfilePixels pixels) : transform_(nullptr, cmsDeleteTransform) {
   const Format format = format_of(pixels);
-  const Profile from = own(cmsOpenProfileFromMem(profile.data(), static_cast<cmsUInt32Number>(profile.size())));
+  const Profile from = own(pixels == ProfilePixels::lab ? cmsCreateLab4Profile(nullptr)
+                                                        : cmsOpenProfileFromMem(profile.data(), static_cast<cmsUInt32Number>(profile.size())));
   const Profile to = srgb(format.colors == 1);
   if (from == nullptr || to == nullptr) return;
   // lcms2 makes a coarse table of what it is to do with gray, unless told not to.

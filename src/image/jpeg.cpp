@@ -15,7 +15,6 @@ namespace pastiche {
 namespace codec {
 namespace {
 
-constexpr unsigned max_profile_bytes = 4 << 20;  // those of printing presses have up to 2 MB
 constexpr int max_scans = 100;  // a real progressive JPEG has about 10; hundreds of empty ones cost seconds each file
 
 // libjpeg's state; see Reader in png.cpp for why it looks like this.
@@ -132,7 +131,12 @@ struct Writer {
   }
 };
 
-// Ink to light. Adobe stores 255 - ink.
+bool is_start_of_frame(int marker) {
+  return marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc;
+}
+
+}  // namespace
+
 void cmyk_to_rgb(const std::uint8_t* from, std::uint8_t* to, int width, bool inverted) {
   for (int x = 0; x < width; ++x, from += 4, to += 3) {
     const int flip = inverted ? 0 : 255;
@@ -140,16 +144,10 @@ void cmyk_to_rgb(const std::uint8_t* from, std::uint8_t* to, int width, bool inv
   }
 }
 
-bool is_start_of_frame(int marker) {
-  return marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc;
-}
-
-}  // namespace
-
 bool is_jpeg(Bytes file) { return file.size() >= 3 && big_endian(file, 3) == 0xffd8ff; }
 
 PictureInfo probe_jpeg(Bytes file) {
-  PictureInfo info{.format = PictureFormat::jpeg};
+  PictureInfo info;
   bool exif_seen = false;
   Bytes rest = file.subspan(2);
   while (rest.size() >= 2) {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <iterator>
 #include <mutex>
 #include <utility>
 
@@ -75,6 +76,56 @@ std::unique_lock<std::mutex> turn_of(const PictureInfo& info) {
                                                    info.height, bytes_a_pixel * pixels >> 20, free >> 20));
 }
 
+struct Format {
+  const char* name;
+  bool (*fits)(Bytes);
+  PictureInfo (*probe)(Bytes);
+  Image (*decode)(Bytes);
+};
+constexpr Format formats[] = {  // in the order of PictureFormat
+    {"png", is_png, probe_png, decode_png},     {"jpeg", is_jpeg, probe_jpeg, decode_jpeg}, {"gif", is_gif, probe_gif, decode_gif},
+    {"webp", is_webp, probe_webp, decode_webp}, {"tiff", is_tiff, probe_tiff, decode_tiff}, {"heic", is_heic, probe_heif, decode_heif},
+    {"avif", is_avif, probe_heif, decode_heif},
+};
+
+const Format* format_of(Bytes file) {
+  const auto found = std::find_if(std::begin(formats), std::end(formats), [&](const Format& format) { return format.fits(file); });
+  return found == std::end(formats) ? nullptr : found;
+}
+
+// Refuses what is not read by its name, so far as that can be told.
+[[noreturn]] void refuse(Bytes file) {
+  if (file.empty()) bad_picture("empty file; remove it");
+  using namespace std::literals;
+  static constexpr struct {
+    std::size_t at;
+    std::string_view magic, format, command;
+  } known[] = {
+      {0, "BM", "BMP", "ffmpeg -i IN.bmp OUT.png"},
+      {0, "\xff\x0a", "JPEG XL", "ffmpeg -i IN.jxl OUT.png"},
+      {0, "\0\0\0\x0cJXL "sv, "JPEG XL", "ffmpeg -i IN.jxl OUT.png"},
+      {0, "\0\0\0\x0cjP  "sv, "JPEG 2000", "ffmpeg -i IN.jp2 OUT.png"},
+      {0, "\xff\x4f\xff\x51", "JPEG 2000", "ffmpeg -i IN.j2k OUT.png"},
+      {0, "8BPS", "PSD", "ffmpeg -i IN.psd OUT.png"},
+      {0, "\x76\x2f\x31\x01", "OpenEXR", "ffmpeg -i IN.exr OUT.png"},
+      {0, "qoif", "QOI", "ffmpeg -i IN.qoi OUT.png"},
+      {0, "\0\0\1\0"sv, "ICO", "ffmpeg -i IN.ico OUT.png"},
+      {0, "gimp xcf", "XCF", "convert IN.xcf -flatten OUT.png"},
+      {4, "ftypcrx ", "camera raw", raw_command},
+      {0, "FUJIFILMCCD-RAW", "camera raw", raw_command},
+      {0, "IIRO", "camera raw", raw_command},
+      {0, "IIU\0"sv, "camera raw", raw_command},
+      {0, "%PDF", "PDF", "pdftoppm -png -r 150 IN.pdf OUT"},
+      {0, "%!PS", "PostScript", "gs -sDEVICE=png16m -r150 -o OUT.png IN.eps"},
+      {0, "<svg", "SVG", "rsvg-convert IN.svg -o OUT.png"},
+      {0, "<?xml", "SVG", "rsvg-convert IN.svg -o OUT.png"},
+  };
+  for (const auto& [at, magic, format, command] : known) {
+    if (file.size() >= at && text_of(file.subspan(at)).starts_with(magic)) unread(format, command);
+  }
+  bad_picture("no picture of a format that is known; make a PNG of it or remove it");
+}
+
 std::uint8_t luma(int red, int green, int blue) {
   return static_cast<std::uint8_t>((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16);
 }
@@ -84,20 +135,23 @@ std::uint8_t luma(int red, int green, int blue) {
 
 std::string to_string(const PictureInfo& info) {
   static constexpr const char* modes[] = {"gray", "gray+alpha", "palette", "rgb", "rgba", "cmyk"};
-  std::string text = fmt::format("{} {} {}-bit", info.format == PictureFormat::png ? "png" : "jpeg",
-                                 modes[static_cast<int>(info.mode)], info.bit_depth);
-  if (info.has_alpha && info.mode != ColorMode::gray_alpha && info.mode != ColorMode::rgba) text += " tRNS";
+  std::string text = fmt::format("{} {} {}-bit", codec::formats[static_cast<int>(info.format)].name, modes[static_cast<int>(info.mode)],
+                                 info.bit_depth);
+  if (info.has_alpha && info.mode != ColorMode::gray_alpha && info.mode != ColorMode::rgba) {
+    text += info.format == PictureFormat::png ? " tRNS" : " alpha";
+  }
   if (info.animated) text += " animated";
   if (info.orientation != 1) text += " rotated";
   return text;
 }
 
+bool is_picture(std::span<const std::byte> head) { return codec::format_of(head) != nullptr; }
+
 PictureInfo probe_picture(std::span<const std::byte> file, std::int64_t max_pixels) {
-  if (!codec::is_png(file) && !codec::is_jpeg(file)) {
-    codec::bad_picture(file.empty() ? "empty file; remove it"
-                                    : "neither a PNG nor a JPEG; convert it to PNG or remove it");
-  }
-  PictureInfo info = codec::is_png(file) ? codec::probe_png(file) : codec::probe_jpeg(file);
+  const codec::Format* const format = codec::format_of(file);
+  if (format == nullptr) codec::refuse(file);
+  PictureInfo info = format->probe(file);
+  info.format = static_cast<PictureFormat>(format - codec::formats);
   if (info.orientation >= 5) std::swap(info.height, info.width);
   if (std::int64_t{info.height} * info.width > max_pixels) {
     codec::bad_picture(fmt::format("too large ({}x{}), expected at most {} pixels; make it smaller", info.width,
@@ -109,7 +163,7 @@ PictureInfo probe_picture(std::span<const std::byte> file, std::int64_t max_pixe
 Image decode_picture(std::span<const std::byte> file, const DecodeOptions& options) {
   const PictureInfo info = probe_picture(file, options.max_pixels);
   const auto turn = codec::turn_of(info);
-  Image image = info.format == PictureFormat::png ? codec::decode_png(file) : codec::decode_jpeg(file);
+  Image image = codec::formats[static_cast<int>(info.format)].decode(file);
   const bool gray = image.channels <= 2;
   const bool alpha = image.channels == 2 || image.channels == 4;
   const int channels = options.channels != 0 ? options.channels : alpha ? 4 : gray ? 1 : 3;

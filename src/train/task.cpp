@@ -376,7 +376,7 @@ std::unique_ptr<TrainingTask> make_task(TrainConfig& config) {
   if (config.data.empty()) {
     throw Error(ExitCode::usage, is_translation(config.model)
                                      ? "train needs pictures to turn into others: --data FOLDER --style FOLDER, or --data with both in it"
-                                     : "train needs pictures to learn from: --data FOLDER (of PNG and JPEG, or a zip of such) or --data FILE.idx.gz");
+                                     : "train needs pictures to learn from: --data FOLDER (of pictures, or a zip of such) or --data FILE.idx.gz");
   }
   if (is_translation(config.model)) return std::make_unique<TranslationTask>(config);
   if (!config.style.empty()) {
