@@ -432,7 +432,7 @@ TEST_F(Cli, StylizesAllOfABatchThatCanBe) {
   // What can't be used claims no name; of two results of one name, one gets another.
   EXPECT_EQ(f.out, "x/a.png\nx/a-2.png\nx/a-3.png\nx/b.png\n") << f.err;
   EXPECT_NE(f.err.find("note: the result of 'in/a.png' is 'x/a-2.png'"), std::string::npos) << f.err;
-  EXPECT_NE(f.err.find("3 of 7 could not be done:\n  'in/b.png': neither"), std::string::npos) << f.err;
+  EXPECT_NE(f.err.find("3 of 7 could not be done:\n  'in/b.png': no picture of a format"), std::string::npos) << f.err;
   EXPECT_NE(f.err.find("there is no 'absent.png'"), std::string::npos) << f.err;
   EXPECT_NE(f.err.find("to 'x/c.png'"), std::string::npos) << f.err;
   EXPECT_EQ(read_picture(folder_ / "x/a-3.png"), source);
