@@ -159,7 +159,7 @@ TEST_F(Cli, DataCheckFitsOneScreen) {
   EXPECT_LE(lines_of(check.out), 20u) << check.out;
   EXPECT_NE(check.out.find("318 of 438 pictures usable"), std::string::npos) << check.out;
   EXPECT_NE(check.out.find("and 56 others"), std::string::npos) << check.out;
-  EXPECT_NE(check.out.find("'gray0.png' and 59 more: neither"), std::string::npos) << check.out;
+  EXPECT_NE(check.out.find("'gray0.png' and 59 more: no picture of a format"), std::string::npos) << check.out;
   EXPECT_NE(check.out.find("1 pictures are there more than once, such as 'again.png' and 'emoji_u00a9.png'"), std::string::npos) << check.out;
   EXPECT_NE(check.out.find("ready for `pastiche train data`"), std::string::npos) << check.out;
   const Finished all = run("data check data --all");
