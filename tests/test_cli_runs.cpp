@@ -124,6 +124,28 @@ TEST_F(Cli, StyledResultsReplaceOnlyTheirOwn) {
   EXPECT_EQ(run("stylize last a.png -o mine.png --force").code, 0);
 }
 
+// On a terminal one line says how far it is, below all others: it is gone where another line begins, and at the end.
+TEST_F(Cli, ProgressLeavesOtherLinesWhole) {
+  ASSERT_EQ(run("train " + emoji + " --steps 1" + small).code, 0);
+  if (std::system("command -v script >/dev/null") != 0) GTEST_SKIP() << "needs script";
+  const auto begin = std::chrono::steady_clock::now();
+  const std::string command = "cd " + folder_.string() + " && script -qec '" PASTICHE_PROGRAM " generate last --threads 1 --seeds 0-2999 -o pictures' typed >/dev/null </dev/null";
+  ASSERT_EQ(std::system(command.c_str()), 0);
+  const bool was_slow = std::chrono::steady_clock::now() - begin > std::chrono::seconds(2);
+  std::istringstream lines(text_of(folder_ / "typed"));
+  int pictures = 0, progress = 0;
+  for (std::string line; std::getline(lines, line);) {
+    progress += line.find("ETA") != line.npos;
+    const std::string erase = "\r\x1b[K";
+    const std::size_t left = line.rfind(erase) == line.npos ? 0 : line.rfind(erase) + erase.size();  // of what was on this line
+    if (line.starts_with("Script ") || line.substr(left).empty()) continue;
+    EXPECT_EQ(line.substr(left, 13), "pictures/seed") << line;
+    ++pictures;
+  }
+  EXPECT_EQ(pictures, 3000);
+  EXPECT_TRUE(progress > 0 || !was_slow);
+}
+
 // What is no model says in one line what it is.
 TEST_F(Cli, WhatIsNoModel) {
   const auto refused = [&](const std::string& name, std::string_view content, const std::string& words) {

@@ -180,7 +180,7 @@ TEST(Data, SurvivesADirtyFolder) {
   EXPECT_EQ(report.usable, data->size());
   ASSERT_EQ(report.unusable.size(), skipped.size());
   for (std::size_t i = 0; i < skipped.size(); ++i) EXPECT_EQ(report.unusable[i].file, skipped[i]);
-  const std::string text = to_text(report);
+  const std::string text = to_long_text(report);
   EXPECT_NE(text.find("new\\nline.png"), std::string::npos);
   const auto json = nlohmann::json::parse(to_json(report));
   EXPECT_EQ(json["usable"], report.usable);
@@ -450,7 +450,7 @@ TEST(Data, CheckFindsDuplicates) {
   EXPECT_EQ(report.duplicates[1].files, (std::vector<std::string>{"c.png", "d.png"}));
   EXPECT_EQ(report.sizes, (std::map<std::string, std::int64_t>{{"8x8", 5}}));
   EXPECT_EQ(report.modes, (std::map<std::string, std::int64_t>{{"png rgb 8-bit", 5}}));
-  EXPECT_NE(to_text(report).find("same bytes: 'a.png' 'b.png'"), std::string::npos) << to_text(report);
+  EXPECT_NE(to_long_text(report).find("same bytes: 'a.png' 'b.png'"), std::string::npos) << to_long_text(report);
 }
 
 // Pictures of 2x3 whose pixels tell their index. Of those that `broken` or `away` says it throws.

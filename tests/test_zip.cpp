@@ -194,7 +194,7 @@ TEST(Zip, ListsWhatCantBeUnpacked) {
   expect("damaged", {.name = "c.png", .bytes = png, .more_packed = -1});
   expect("can't hold", {.name = "c.png", .bytes = png, .more_bytes = 400 << 20});
   expect("at most", {.name = "c.png", .bytes = png, .more_bytes = 600 << 20});
-  expect("neither a PNG", {.name = "c.png", .bytes = zeros});
+  expect("no picture of a format", {.name = "c.png", .bytes = zeros});
   // Which would be pictures by their first bytes.
   dirty::write(path, make_zip({{"a.png", png}, {"b", png}, {.name = "c", .bytes = png, .deflated = false}, {.name = "d", .bytes = png, .encrypted = true},
                                {"e", bytes_of("PNG")}, {"f", {}}}));
