@@ -4,17 +4,14 @@
 
 namespace pastiche {
 
-// Of both sides, by one name. Logits of any shape, averaged over all elements. s is one-sided label smoothing (Salimans et al.,
-// 2016): what real pictures should reach is 1 - s.
-enum class AdversarialLoss : std::uint8_t {
-  non_saturating,  // D: bce(real, 1 - s) + bce(fake, 0); G: bce(fake, 1) = -mean ln D(G(z)) (Goodfellow et al., 2014)
-  minimax,         // D: the same; G: -bce(fake, 0) = mean ln(1 - D(G(z))), the article's
-  lsgan,           // D: mean (real - (1 - s))^2 + mean fake^2; G: mean (fake - 1)^2 (Mao et al., 2017, without their halves)
-  hinge,           // D: mean max(0, 1 - s - real) + mean max(0, 1 + fake); G: -mean fake (Lim and Ye, 2017)
+// Of both sides, by one name. Logits of any shape, averaged over all elements. `smoothing` is one-sided label smoothing (Salimans et al.,
+// 2016): what real pictures should reach is 1 - smoothing. The table in losses.cpp has the formulas.
+struct AdversarialLoss {
+  const char* name;
+  Var (*discriminator)(const Var& real_logits, const Var& fake_logits, double smoothing);
+  Var (*generator)(const Var& fake_logits);
 };
-AdversarialLoss adversarial_loss(const std::string& name);  // "non-saturating", "minimax", "lsgan" or "hinge"
-Var discriminator_loss(const Var& real_logits, const Var& fake_logits, AdversarialLoss kind, double smoothing = 0);
-Var generator_loss(const Var& fake_logits, AdversarialLoss kind);
+const AdversarialLoss& adversarial_loss(const std::string& name);  // Error(usage) where there is none of that name
 
 // mean |a - b|, for a and b of one shape.
 Var l1_loss(const Var& a, const Var& b);

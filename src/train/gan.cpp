@@ -45,11 +45,11 @@ GanTrainer::Losses GanTrainer::alternating_step(const Var& real, const Var& z) {
   const Var fake = (*generator_)(z, pass(0));       // [N,H,W,C]
   const Var real_logits = d(augmented(real, 0), pass(0));  // [N,1]
   const Var fake_logits = d(augmented(detach(fake), 1), pass(1));
-  const Var d_loss = discriminator_loss(real_logits, fake_logits, loss_, config_.label_smoothing);
+  const Var d_loss = loss_.discriminator(real_logits, fake_logits, config_.label_smoothing);
   gradients_d_ = gradients(d_loss, {net_d});
   update(gradients_d_, {net_d});
 
-  const Var g_loss = generator_loss(d(augmented(fake, 2), pass(2)), loss_);
+  const Var g_loss = loss_.generator(d(augmented(fake, 2), pass(2)));
   gradients_g_ = gradients(g_loss, {net_g});
   update(gradients_g_, {net_g});
   return {d_loss, g_loss, real_logits, fake_logits};
@@ -59,8 +59,8 @@ GanTrainer::Losses GanTrainer::joint_step(const Var& real, const Var& z) {
   const Discriminator& d = *discriminator_;
   const Var fake_logits = d(augmented((*generator_)(z, pass(0)), 1), pass(1));  // [N,1]
   const Var real_logits = d(augmented(real, 0), pass(0));
-  const Var d_loss = discriminator_loss(real_logits, fake_logits, loss_, config_.label_smoothing);
-  const Var g_loss = generator_loss(fake_logits, loss_);
+  const Var d_loss = loss_.discriminator(real_logits, fake_logits, config_.label_smoothing);
+  const Var g_loss = loss_.generator(fake_logits);
   gradients_d_ = gradients(d_loss, {net_d});
   gradients_g_ = gradients(g_loss, {net_g});
   update(gradients_d_, {net_d});

@@ -1,5 +1,7 @@
 #include "pastiche/losses.h"
 
+#include <algorithm>
+
 #include "ops/check.h"
 
 namespace pastiche {
@@ -13,38 +15,32 @@ Var squared_error(const Var& x, double target) {
   return mean(difference * difference);
 }
 
+Var bce_of_both(const Var& real, const Var& fake, double smoothing) { return bce_logits(real, 1 - smoothing) + bce_logits(fake, 0); }
+
+// A line a loss: D's, then G's. s is the smoothing.
+constexpr AdversarialLoss losses[] = {
+    // bce(real, 1 - s) + bce(fake, 0); bce(fake, 1) = -mean ln D(G(z)) (Goodfellow et al., 2014)
+    {"non-saturating", bce_of_both, [](const Var& fake) { return bce_logits(fake, 1); }},
+    // the same; -bce(fake, 0) = mean ln(1 - D(G(z))), the article's
+    {"minimax", bce_of_both, [](const Var& fake) { return -bce_logits(fake, 0); }},
+    // mean (real - (1 - s))^2 + mean fake^2; mean (fake - 1)^2 (Mao et al., 2017, without their halves)
+    {"lsgan", [](const Var& real, const Var& fake, double smoothing) { return squared_error(real, 1 - smoothing) + squared_error(fake, 0); },
+     [](const Var& fake) { return squared_error(fake, 1); }},
+    // mean max(0, 1 - s - real) + mean max(0, 1 + fake); -mean fake (Lim and Ye, 2017)
+    {"hinge",
+     [](const Var& real, const Var& fake, double smoothing) {
+       const Var of_real = relu(affine(real, {.scale = -1, .shift = 1 - smoothing})), of_fake = relu(affine(fake, {.shift = 1}));
+       return wide_mean(of_real) + wide_mean(of_fake);
+     },
+     [](const Var& fake) { return -wide_mean(fake); }},
+};
+
 }  // namespace
 
-AdversarialLoss adversarial_loss(const std::string& name) {
-  if (name == "non-saturating") return AdversarialLoss::non_saturating;
-  if (name == "minimax") return AdversarialLoss::minimax;
-  if (name == "lsgan") return AdversarialLoss::lsgan;
-  if (name == "hinge") return AdversarialLoss::hinge;
-  throw Error(ExitCode::usage, "unknown loss '" + name + "', expected non-saturating, minimax, lsgan or hinge");
-}
-
-Var discriminator_loss(const Var& real_logits, const Var& fake_logits, AdversarialLoss kind, double smoothing) {
-  const double target = 1 - smoothing;
-  switch (kind) {
-    case AdversarialLoss::lsgan: return squared_error(real_logits, target) + squared_error(fake_logits, 0);
-    case AdversarialLoss::hinge: {
-      const Var real = relu(affine(real_logits, {.scale = -1, .shift = target})), fake = relu(affine(fake_logits, {.shift = 1}));
-      return wide_mean(real) + wide_mean(fake);
-    }
-    case AdversarialLoss::non_saturating:
-    case AdversarialLoss::minimax: break;
-  }
-  return bce_logits(real_logits, target) + bce_logits(fake_logits, 0);
-}
-
-Var generator_loss(const Var& fake_logits, AdversarialLoss kind) {
-  switch (kind) {
-    case AdversarialLoss::minimax: return -bce_logits(fake_logits, 0);
-    case AdversarialLoss::lsgan: return squared_error(fake_logits, 1);
-    case AdversarialLoss::hinge: return -wide_mean(fake_logits);
-    case AdversarialLoss::non_saturating: break;
-  }
-  return bce_logits(fake_logits, 1);
+const AdversarialLoss& adversarial_loss(const std::string& name) {
+  const auto* const found = std::ranges::find(losses, name, &AdversarialLoss::name);
+  if (found == std::end(losses)) throw Error(ExitCode::usage, "unknown loss '" + name + "'");
+  return *found;
 }
 
 Var l1_loss(const Var& a, const Var& b) { return wide_mean(abs(a - b)); }

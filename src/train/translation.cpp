@@ -76,11 +76,11 @@ TranslationTrainer::Losses TranslationTrainer::pix2pix_step(const Var& a, const 
     return d(join_channels(augmented(a, call), augmented(picture, call)));
   };
   const Var real_logits = judged(b, 0), fake_logits = judged(detach(fake), 1);  // [N,h,w,1]
-  const Var d_loss = 0.5 * discriminator_loss(real_logits, fake_logits, loss_, config_.label_smoothing);
+  const Var d_loss = 0.5 * loss_.discriminator(real_logits, fake_logits, config_.label_smoothing);
   update(gradients(d_loss, {net_d}), {net_d});
 
   const Var content = l1_loss(fake, b);
-  const Var g_loss = generator_loss(judged(fake, 2), loss_) + config_.lambda_l1 * content;
+  const Var g_loss = loss_.generator(judged(fake, 2)) + config_.lambda_l1 * content;
   update(gradients(g_loss, {net_g}), {net_g});
   return {d_loss, g_loss, real_logits, fake_logits, content};
 }
@@ -95,12 +95,12 @@ TranslationTrainer::Losses TranslationTrainer::cyclegan_step(const Var& a, const
 
   const Var real_logits = d(augmented(b, 0)), fake_logits = d(augmented(exchange_with_pool(forward_, fake_b), 1));
   const Var source_logits = s(augmented(a, 2)), fake_source_logits = s(augmented(exchange_with_pool(reverse_, fake_a), 3));
-  const Var d_loss = 0.5 * discriminator_loss(real_logits, fake_logits, loss_, config_.label_smoothing) +
-                     0.5 * discriminator_loss(source_logits, fake_source_logits, loss_, config_.label_smoothing);
+  const Var d_loss = 0.5 * loss_.discriminator(real_logits, fake_logits, config_.label_smoothing) +
+                     0.5 * loss_.discriminator(source_logits, fake_source_logits, config_.label_smoothing);
   update(gradients(d_loss, {net_d, net_source_d}), {net_d, net_source_d});
 
   const Var content = l1_loss(r(fake_b, pass(3)), a) + l1_loss(g(fake_a, pass(1)), b);
-  Var g_loss = generator_loss(d(augmented(fake_b, 4)), loss_) + generator_loss(s(augmented(fake_a, 5)), loss_) + config_.lambda_cycle * content;
+  Var g_loss = loss_.generator(d(augmented(fake_b, 4))) + loss_.generator(s(augmented(fake_a, 5))) + config_.lambda_cycle * content;
   if (identity) {
     const Var kept = l1_loss(second_half(from_a), b) + l1_loss(second_half(from_b), a);
     g_loss = g_loss + config_.lambda_cycle * config_.lambda_identity * kept;
@@ -116,7 +116,7 @@ TranslationTrainer::Losses TranslationTrainer::cut_step(const Var& a, const Var&
   const std::vector<Var> source = g.encode(join_batches(a, b), pass(0));
   const Var result = g.decode(source, pass(0)), fake = first_half(result);  // [2N,H,W,C], [N,H,W,C]
   const Var real_logits = d(augmented(b, 0)), fake_logits = d(augmented(detach(fake), 1));
-  const Var d_loss = 0.5 * discriminator_loss(real_logits, fake_logits, loss_, config_.label_smoothing);
+  const Var d_loss = 0.5 * loss_.discriminator(real_logits, fake_logits, config_.label_smoothing);
   update(gradients(d_loss, {net_d}), {net_d});
 
   const auto vectors_of = [&](const std::vector<Var>& features) {
@@ -128,7 +128,7 @@ TranslationTrainer::Losses TranslationTrainer::cut_step(const Var& a, const Var&
     source_vectors = vectors_of(source);
   }
   const Var content = patch_nce_loss(vectors_of(g.encode(result, pass(1))), source_vectors, config_.temperature);
-  const Var g_loss = generator_loss(d(augmented(fake, 2)), loss_) + config_.lambda_nce * content;
+  const Var g_loss = loss_.generator(d(augmented(fake, 2))) + config_.lambda_nce * content;
   update(gradients(g_loss, {net_g, net_head}), {net_g, net_head});
   return {d_loss, g_loss, real_logits, fake_logits, content};
 }
