@@ -47,7 +47,7 @@ class Cli : public testing::Test {
 
   // Runs `pastiche ARGUMENTS` in the test's folder, through the shell, which does `before` first.
   Finished run(const std::string& arguments, const std::string& before = ":") const {
-    const std::string command = "cd " + folder_.string() + " && " + before + " && exec timeout 120 " PASTICHE_PROGRAM " " + arguments + " >out 2>err </dev/null";
+    const std::string command = "cd " + folder_.string() + " && " + before + " && exec timeout 600 " PASTICHE_PROGRAM " " + arguments + " >out 2>err </dev/null";
     const pid_t child = fork();
     if (child == 0) {
       execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);

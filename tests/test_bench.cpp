@@ -47,7 +47,7 @@ class Bench : public testing::Test {
   void TearDown() override { fs::remove_all(folder_); }
 
   Finished run(const std::string& arguments) const {
-    const std::string command = "cd " + folder_.string() + " && exec timeout 120 " PASTICHE_PROGRAM " " + arguments + " >out 2>err </dev/null";
+    const std::string command = "cd " + folder_.string() + " && exec timeout 600 " PASTICHE_PROGRAM " " + arguments + " >out 2>err </dev/null";
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), text_of(folder_ / "out"), text_of(folder_ / "err")};
   }
