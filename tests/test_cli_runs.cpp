@@ -29,7 +29,8 @@ TEST_F(Cli, TrainTakesAFolder) {
     EXPECT_EQ(lines_of(f.err), 1u) << f.err;
   };
   refused("train 'My Pictures' --data " + emoji + small, "expected one folder");
-  refused("train 'Your Pictures'" + small, "expected dcgan, article");
+  refused("train 'Your Pictures'" + small, "neither there, as a folder of pictures, nor a method");
+  refused("train 'My Pictures' " + emoji + small, "is no method");
   refused("train runs/00000-dcgan-My-Pictures", "`pastiche train --resume runs/00000-dcgan-My-Pictures`");
 }
 
@@ -39,6 +40,10 @@ TEST_F(Cli, RunsByNumberNameAndLast) {
     const Finished f = run(std::string("generate ") + named + " --grid 1x1 --force");
     EXPECT_EQ(f.out, "00001-b-grid.png\n") << named << f.err;
   }
+  EXPECT_EQ(run("generate 0 --grid 1x1").out, "00000-a-grid.png\n");
+  EXPECT_EQ(run("generate 0 --from 00000-a-grid.png -o again.png").out, "again.png\n");
+  EXPECT_EQ(run("inspect last").code, 0);
+  fs::create_directory(folder_ / "0");  // which is no run
   EXPECT_EQ(run("generate 0 --grid 1x1").out, "00000-a-grid.png\n");
   EXPECT_EQ(run("train --resume 0 --steps 2").code, 0);
   EXPECT_NE(run("runs").out.find("00000-a"), std::string::npos);
@@ -54,6 +59,8 @@ TEST_F(Cli, RunsByNumberNameAndLast) {
   refused("generate 7 --grid 1x1", "`pastiche runs` lists them");
   refused("train --resume 7", "`pastiche runs` lists them");
   refused("generate runs --grid 1x1", "without a model.safetensors");
+  fs::create_directory(folder_ / "pictures");
+  refused("train --resume pictures", "'pictures' is no run");
   fs::remove(folder_ / "runs/00001-b/model.safetensors");
   refused("generate last --grid 1x1", "has no model yet");
 }
@@ -162,6 +169,7 @@ TEST_F(Cli, WhatIsNoModel) {
   refused("page2.safetensors", "<html><head></head></html>", "web page");
   refused("pointer.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "`git lfs pull`");
   refused("torch.pt", std::string_view("PK\3\4\0\0\0\0\0\0\0\0\0\0", 14), "PyTorch");
+  refused("text.txt", "these are the weights of a model", "does not begin with '{'");
   refused("photo.png", text_of(fs::path(emoji) / "emoji_u00a9.png"), "is a picture and not a model");
 }
 
@@ -184,9 +192,13 @@ TEST_F(Cli, DataCheckFitsOneScreen) {
   EXPECT_NE(check.out.find("'gray0.png' and 59 more: no picture of a format"), std::string::npos) << check.out;
   EXPECT_NE(check.out.find("1 pictures are there more than once, such as 'again.png' and 'emoji_u00a9.png'"), std::string::npos) << check.out;
   EXPECT_NE(check.out.find("ready for `pastiche train data`"), std::string::npos) << check.out;
+  EXPECT_NE(check.out.find("sizes (width x height): 32x32 (258), 10x9 (1)"), std::string::npos) << check.out;
   const Finished all = run("data check data --all");
   for (int i = 0; i < 60; ++i) EXPECT_NE(all.out.find("'gray" + std::to_string(i) + ".png': "), std::string::npos) << i;
   EXPECT_EQ(json::parse(run("data check data --json").out)["unusable"].size(), 120u);
+
+  expect_error("data check data/again.png", 3, "is one picture; give the folder");
+  expect_error("train data/again.png", 3, "is one picture; give the folder");
 
   for (int i = 0; i < 400; ++i) write("data/more" + std::to_string(i) + ".png", "no picture");
   const Finished bad = run("data check data");

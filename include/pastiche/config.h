@@ -161,7 +161,7 @@ struct Channels {
 template <class Config, class Visitor>
 void visit_options(Config& config, Visitor&& visit) {
   using namespace option;
-  visit("model", config.model, Form{is_model, "dcgan, article, pix2pix, cyclegan or cut"}, "what is learnt: dcgan and article make new pictures, the others turn pictures into others");
+  visit("model", config.model, Form{is_model, "dcgan, article, pix2pix, cyclegan, cut"}, "what is learnt: dcgan and article make new pictures, the others turn pictures into others");
   visit("data", config.data, Any{}, "folder or zip of pictures, or IDX file (.gz too), to learn from");
   visit("style", config.style, Any{}, "folder of what pictures are to be turned into; without it, --data holds both: A/ and B/, "
         "trainA/ and trainB/, or pictures side by side");

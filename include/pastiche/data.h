@@ -116,7 +116,7 @@ struct DatasetReport {
   std::vector<SkippedFile> unusable;  // and folders that can't be entered
   bool unknown = false;               // there is such a folder, so nobody knows how many are missing
   LeftOut left_out;
-  std::map<std::string, std::int64_t> sizes;  // "HEIGHTxWIDTH"
+  std::map<std::string, std::int64_t> sizes;  // "WIDTHxHEIGHT"
   std::map<std::string, std::int64_t> modes;  // to_string(PictureInfo)
   std::map<int, std::int64_t> labels;
   std::string labels_note;  // why dataset.json gives none

@@ -1,6 +1,7 @@
 #pragma once
 // How near one set of pictures is to another.
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -12,6 +13,7 @@ struct SwdOptions {
   std::uint64_t seed = 0;
   int patches = 64;      // 7 x 7 patches of each picture and level
   int projections = 256;
+  std::function<void(std::int64_t done, std::int64_t total)> observer = {};  // of projections, from any thread
 };
 
 struct SwdResult {

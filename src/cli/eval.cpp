@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <numeric>
+#include <optional>
 
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -76,7 +77,8 @@ int run_eval(const EvalArguments& a) {
     shape = {.height = static_cast<int>(config.height), .width = static_cast<int>(config.width), .channels = static_cast<int>(config.channels)};
   }
   const auto data = open_dataset(a.data, shape);
-  WorkProgress progress("eval");
+  std::optional<WorkProgress> shown(std::in_place, "eval: pictures");
+  WorkProgress& progress = *shown;
   const std::int64_t total = 2 * std::min(a.count, data->size());
   const auto tell_progress = [&](std::size_t before) { return [&progress, before, total](std::size_t drawn) { progress.update(static_cast<double>(before + drawn), total); }; };
   Drawn real = draw(*data, a.count, a.seed, tell_progress(0));
@@ -100,7 +102,11 @@ int run_eval(const EvalArguments& a) {
   }
   const std::size_t count = made.size();
   if (count == 0) throw Error(ExitCode::bad_data, "none of the pictures can be read; bring them back");
-  const SwdResult result = sliced_wasserstein(made, real.pictures, {.seed = a.seed});
+  shown.emplace("eval: distances");
+  const SwdResult result = sliced_wasserstein(made, real.pictures, {.seed = a.seed, .observer = [&](std::int64_t done, std::int64_t of) {
+                                                                      shown->update(static_cast<double>(done), of);
+                                                                    }});
+  shown.reset();
   if (a.json) {
     fmt::print("{}\n", json_text(nlohmann::ordered_json{{"metric", "swd"}, {"swd", result.mean}, {"levels", result.levels}, {"pictures", count}, {"skipped", skipped},
                                               {"height", data->height()}, {"width", data->width()}, {"channels", data->channels()},

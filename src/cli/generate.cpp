@@ -53,7 +53,7 @@ std::vector<float> interpolated_latents(std::span<const std::uint64_t> seeds, in
 // What results are called where --out says nothing: "00003-dcgan-art-grid.png", after the run, or else the file, of the model.
 fs::path usual_name(const fs::path& model, const char* what) {
   std::error_code error;
-  const fs::path folder = fs::absolute(model, error).parent_path();
+  const fs::path folder = fs::absolute(model, error).lexically_normal().parent_path();
   const bool of_run = fs::exists(folder / "config.toml", error);
   const fs::path name = (of_run ? folder.filename().native() : model.stem().native()) + "-" + what;
   return result_name(name, name.extension().native());
@@ -145,7 +145,7 @@ fs::path find_model(const fs::path& where, const Recipe& recipe) {
 
 int generate_again(const GenerateArguments& a, Backend& backend) {
   const Recipe recipe = read_recipe(a.from);
-  const fs::path path = find_model(a.model.empty() ? fs::path("runs") : fs::path(a.model), recipe);
+  const fs::path path = find_model(a.model.empty() ? fs::path("runs") : find_run(a.model), recipe);
   const fs::path out = a.out.empty() ? usual_name(path, "again.png") : fs::path(a.out);
   require_picture_name(out);
   require_free(std::span(&out, 1), recipe.hash, a.force);

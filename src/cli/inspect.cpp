@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "cli/commands.h"
+#include "cli/runs.h"
 #include "data/store.h"
 #include "io/json.h"
 #include "pastiche/data.h"
@@ -58,7 +59,8 @@ ordered_json inspect_run(const fs::path& folder) {
   return std::move(*json);
 }
 
-ordered_json inspect(const fs::path& path) {
+ordered_json inspect(const std::string& named) {
+  const fs::path path = find_run(named);
   std::error_code error;  // what can't be looked at, reading tells why
   if (fs::is_directory(path, error) && fs::exists(path / "run.json", error)) return inspect_run(path);
   if (fs::is_directory(path, error) || find_zip(path)) return ordered_json::parse(to_json(check_dataset(path)));
@@ -106,8 +108,8 @@ void add_inspect(CLI::App& app, Outcome&) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand(
       "inspect", "Say what a model, checkpoint, run folder, data set or picture holds." +
-                     examples({"pastiche inspect runs/00003-dcgan-art/model.safetensors", "pastiche inspect pictures/seed000007.png --json"}));
-  command->add_option("path", a->path, "file or folder")->required()->option_text("PATH");
+                     examples({"pastiche inspect last", "pastiche inspect pictures/seed000007.png --json"}));
+  command->add_option("path", a->path, "file or folder, or a run by its number or last")->required()->option_text("PATH");
   command->add_flag("--json", a->json, "one JSON object");
   command->callback([a] {
     const ordered_json json = inspect(a->path);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -56,9 +57,7 @@ void write_result(const fs::path& path, std::span<const std::byte> bytes, Sync s
     return;
   }
   write_where_named(path, bytes, sync);
-  WorkProgress::step_aside();
-  std::fflush(stderr);
-  fmt::print("{}\n", printable(path.string()));
+  tell_result(path);
 }
 
 bool is_picture_name(const fs::path& path) { return is_jpeg_name(path) || is_webp_name(path) || ending_of(path) == ".png"; }
@@ -98,8 +97,16 @@ int Failures::report(std::size_t count) const {
 }
 
 void tell(const std::string& line) {
-  WorkProgress::step_aside();
-  std::fputs((line + "\n").c_str(), stderr);
+  WorkProgress::around([&] { std::fputs((line + "\n").c_str(), stderr); });
+}
+
+void tell_result(const fs::path& path) {
+  const auto print = [&] { fmt::print("{}\n", printable(path.string())); };
+  if (::isatty(STDOUT_FILENO) == 0) return print();
+  WorkProgress::around([&] {
+    print();
+    std::fflush(stdout);
+  });
 }
 
 void require_free(std::span<const fs::path> results, const std::string& model_hash, bool force) {
@@ -111,9 +118,9 @@ void require_free(std::span<const fs::path> results, const std::string& model_ha
     if (count++ == 0) first = path;
   }
   if (count == 0) return;
-  throw Error(ExitCode::usage, fmt::format("{} {} there already, and this model did not make {}: give another --out, or --force to replace {}",
+  throw Error(ExitCode::usage, fmt::format("{} {} there already, and {} not say that this model made {}: give another --out, or --force to replace {}",
                                            quote(first.native()), count == 1 ? "is" : fmt::format("and {} more are", count - 1),
-                                           count == 1 ? "it" : "them", count == 1 ? "it" : "them"));
+                                           count == 1 ? "does" : "do", count == 1 ? "it" : "them", count == 1 ? "it" : "them"));
 }
 
 bool is_stream(const fs::path& path) {

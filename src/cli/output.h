@@ -40,6 +40,7 @@ class Failures {
 void require_free(std::span<const std::filesystem::path> results, const std::string& model_hash, bool force);
 constexpr const char* force_help = "replace files that another model made, or of which nobody knows";
 
+void tell_result(const std::filesystem::path& path);  // a line on standard output
 // A line on standard error. Where that can't be written, the command goes on.
 void tell(const std::string& line);
 

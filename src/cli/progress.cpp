@@ -144,10 +144,18 @@ void WorkProgress::erase() {
   line_open_ = false;
 }
 
-void WorkProgress::step_aside() {
-  if (work_in_progress == nullptr) return;
+void WorkProgress::draw() {
+  write_text(2, live_ ? fmt::format("\r{}\x1b[K", fitted(line_, terminal_width(2) - 1)) : line_ + "\n");
+  line_open_ = live_;
+}
+
+void WorkProgress::around(const std::function<void()>& write) {
+  if (work_in_progress == nullptr) return write();
   const std::lock_guard lock(work_in_progress->mutex_);
+  const bool redraw = work_in_progress->line_open_;
   work_in_progress->erase();
+  write();
+  if (redraw) work_in_progress->draw();
 }
 
 void WorkProgress::update(double done, std::int64_t total) {
@@ -156,10 +164,9 @@ void WorkProgress::update(double done, std::int64_t total) {
   if (now < next_ || done <= 0) return;
   next_ = now + (live_ ? Clock::duration(100ms) : Clock::duration(30s));
   const double seconds = std::chrono::duration<double>(now - begin_).count(), part = done / static_cast<double>(total);
-  const std::string line = fmt::format("{}  {:.0f} of {}  {:.0f}%  ETA {}", title_, std::floor(done), total, 100 * part,
+  line_ = fmt::format("{}  {:.0f} of {}  {:.0f}%  ETA {}", title_, std::floor(done), total, 100 * part,
                                        clock_text(seconds * (1 / part - 1)));
-  write_text(2, live_ ? fmt::format("\r{}\x1b[K", fitted(line, terminal_width(2) - 1)) : line + "\n");
-  line_open_ = live_;
+  draw();
 }
 
 }  // namespace pastiche

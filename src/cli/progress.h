@@ -1,6 +1,7 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -60,17 +61,20 @@ class WorkProgress {
   WorkProgress& operator=(const WorkProgress&) = delete;
 
   void update(double done, std::int64_t total);  // from any thread
-  static void step_aside();  // before another line is written
+  // Calls `write`, which writes whole lines to the terminal: the live line stands below them.
+  static void around(const std::function<void()>& write);
 
  private:
   using Clock = std::chrono::steady_clock;
   void erase();
+  void draw();
 
   const std::string title_;
   const bool live_;
   const Clock::time_point begin_ = Clock::now();
   Clock::time_point next_;
   bool line_open_ = false;
+  std::string line_;
   std::mutex mutex_;
 };
 

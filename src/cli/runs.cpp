@@ -31,13 +31,16 @@ std::int64_t number_of(std::string_view text) {
   return digits > 0 && digits <= most_digits ? std::stol(std::string(text.substr(0, digits))) : -1;
 }
 
-// By number. None where there is no such folder.
+// By number. None where there is no such folder; Error(bad_file) where it can't be listed.
 std::vector<Run> runs_in(const fs::path& folder) {
   std::vector<Run> runs;
   std::error_code error, ignored;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename().native();
     if (fs::is_regular_file(entry->path() / "config.toml", ignored)) runs.push_back({entry->path(), name.find('-') == name.npos ? -1 : number_of(name)});
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw Error(ExitCode::bad_file, fmt::format("can't list {}: {}", quote(folder.string()), error.message()));
   }
   std::ranges::sort(runs, [](const Run& a, const Run& b) { return std::tie(a.number, a.folder) < std::tie(b.number, b.folder); });
   return runs;
@@ -147,7 +150,7 @@ void print_runs(const fs::path& folder, bool as_json) {
     return;
   }
   if (rows.empty()) {
-    fmt::print("no run in {}; `pastiche train --data FOLDER` makes one\n", quote(folder.string()));
+    fmt::print("no run in {}; `pastiche train FOLDER` makes one\n", quote(folder.string()));
     return;
   }
   std::size_t width = 3;
@@ -163,14 +166,17 @@ void print_runs(const fs::path& folder, bool as_json) {
 
 fs::path find_run(const std::string& named) {
   std::error_code error;
-  if (fs::exists(named, error)) return named;
+  // An empty folder that happens to be called `0` or `last` is not what is meant.
+  const bool may_be_no_run = fs::is_directory(named, error) && !fs::exists(fs::path(named) / "config.toml", error);
+  if ((fs::exists(named, error) && !may_be_no_run) || error) return named;  // what can't be looked at, reading tells why
   const fs::path folder = "runs";
   const std::vector<Run> runs = runs_in(folder);
   if (named == "last" && !runs.empty()) return runs.back().folder;
   const bool is_number = !named.empty() && named.find_first_not_of("0123456789") == named.npos;
   for (const Run& run : runs) {
-    if (run.folder.filename() == named || (is_number && run.number == number_of(named))) return run.folder;
+    if (run.folder.filename() == named || (is_number && run.number >= 0 && run.number == number_of(named))) return run.folder;
   }
+  if (may_be_no_run) return named;
   throw Error(ExitCode::bad_file, fmt::format("there is no {}, nor a run of that name or number in {}; `pastiche runs` lists them", quote(named),
                                               quote(fs::absolute(folder, error).string())));
 }

@@ -128,6 +128,10 @@ std::vector<fs::path> find_outputs(const StylizeArguments& a, const std::vector<
   if (!to_file && is_stream(a.out)) {
     throw Error(ExitCode::usage, fmt::format("{} results don't fit into one stream; give a folder instead of --out {}", inputs.size(), printable(a.out)));
   }
+  std::error_code absent;
+  if (!to_file && fs::exists(a.out, absent) && !fs::is_directory(a.out, absent)) {
+    throw Error(ExitCode::usage, fmt::format("--out {} is a file; {} results need a folder", quote(a.out), inputs.size()));
+  }
   std::map<fs::path, fs::path> sources;  // from places to what they are called
   std::set<fs::path> results;
   for (const Input& input : inputs) sources.emplace(place_of(input.path), input.path);
@@ -187,8 +191,7 @@ class Worker {
     options_.film = true;
     Stylizer film(*loaded_.translator, options_);
     convert_video(input.path, out, [&](const Image& frame) { return film(resized(frame)); }, [](const std::string& note) { tell("note: " + printable(note)); }, progress);
-    WorkProgress::step_aside();
-    fmt::print("{}\n", printable(out.string()));
+    tell_result(out);
   }
 
   Image stylize(const Input& input) {

@@ -87,7 +87,15 @@ void apply_flags(const TrainArguments& arguments, TrainConfig& config) {
 void take_folder(TrainArguments& arguments) {
   TrainConfig& config = arguments.config;
   std::error_code error;
-  if (arguments.folder.empty() && arguments.given.contains("model") && !is_model(config.model) && fs::exists(config.model, error)) {
+  if (arguments.given.contains("model") && !is_model(config.model)) {
+    constexpr const char* methods = "dcgan, article, pix2pix, cyclegan or cut";
+    if (!arguments.folder.empty()) {
+      throw Error(ExitCode::usage, fmt::format("{} is no method; expected one of {}, and then one folder; pictures of the style come with --style",
+                                               quote(config.model), methods));
+    }
+    if (!fs::exists(config.model, error)) {
+      throw Error(ExitCode::usage, fmt::format("{} is neither there, as a folder of pictures, nor a method, which are {}", quote(config.model), methods));
+    }
     arguments.folder = std::exchange(config.model, TrainConfig().model);
     arguments.given.erase("model");
   }

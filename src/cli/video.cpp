@@ -82,10 +82,13 @@ class Child {
     text.resize(static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
     return text;
   }
-  // ": " and the first line of that, if any.
+  // ": " and the first line of that, if any, without the name of who says it.
   std::string reason() const {
-    const std::string text = said();
-    return text.empty() ? "" : ": " + text.substr(0, std::min<std::size_t>(text.find('\n'), 300));
+    std::string line = said();
+    line.resize(std::min(line.size(), line.find('\n')));
+    if (line.find("moov atom not found") != line.npos) return ": the index at its end is missing, so it is cut off; copy it again";
+    if (line.starts_with('[') && line.find("] ") != line.npos) line.erase(0, line.find("] ") + 2);
+    return line.empty() ? "" : ": " + line.substr(0, 300);
   }
 
  private:
@@ -98,7 +101,7 @@ class Child {
 // formats that is_video() stands for.
 std::vector<std::string> reading(const fs::path& video) {
   return {"-protocol_whitelist", "file",
-          "-format_whitelist", "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,ogg", "-i", "file:" + video.string()};
+          "-format_whitelist", "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,ogg,flv,live_flv,asf", "-i", "file:" + video.string()};
 }
 
 std::vector<std::string> joined(std::initializer_list<std::vector<std::string>> parts) {
@@ -299,7 +302,7 @@ FilmCommands film_commands(const Film& film, const fs::path& from, const fs::pat
 }
 
 bool is_video(const fs::path& path) {
-  static const std::set<std::string> extensions{".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ogv", ".3gp", ".mts", ".m2ts"};
+  static const std::set<std::string> extensions{".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ogv", ".3gp", ".mts", ".m2ts", ".ts", ".vob", ".flv", ".wmv", ".asf"};
   return extensions.contains(ending_of(path));
 }
 

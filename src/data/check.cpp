@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string size_text(std::int64_t height, std::int64_t width) { return fmt::format("{}x{}", height, width); }
+std::string size_text(std::int64_t height, std::int64_t width) { return fmt::format("{}x{}", width, height); }
 
 void check_folder(DatasetReport& report, const DataOptions& options) {
   std::map<std::string, std::vector<const FolderFile*>> by_pixels;
@@ -87,7 +87,7 @@ std::string list_counts(const std::map<Key, std::int64_t>& counts, std::size_t m
 }
 
 std::string head(const DatasetReport& report, std::size_t most) {
-  std::string text = fmt::format("{}: {} of {} pictures usable\nsizes (height x width): {}\nkinds: {}\n", quote(report.path), report.usable, report.files,
+  std::string text = fmt::format("{}: {} of {} pictures usable\nsizes (width x height): {}\nkinds: {}\n", quote(report.path), report.usable, report.files,
                                  list_counts(report.sizes, most), list_counts(report.modes, most));
   if (!report.labels.empty()) text += fmt::format("labels: {}\n", list_counts(report.labels, 2 * most));
   if (!report.labels_note.empty()) text += fmt::format("labels: none, as {}\n", printable(report.labels_note));
@@ -95,13 +95,15 @@ std::string head(const DatasetReport& report, std::size_t most) {
   return text;
 }
 
-// What fails in the same way, whatever the numbers in its reason.
+// What fails in the same way, whatever numbers and names are in its reason.
 std::vector<std::vector<const SkippedFile*>> by_reason(const std::vector<SkippedFile>& files) {
   std::map<std::string, std::vector<const SkippedFile*>> groups;
   for (const SkippedFile& file : files) {
     std::string kind;
+    bool quoted = false;
     for (const char c : file.reason) {
-      if (c < '0' || c > '9') kind += c;
+      if (c == '\'') quoted = !quoted;
+      else if (!quoted && (c < '0' || c > '9')) kind += c;
     }
     groups[kind].push_back(&file);
   }

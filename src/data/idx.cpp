@@ -1,7 +1,9 @@
 #include "idx.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <fstream>
 
 #include <fmt/format.h>
 
@@ -171,7 +173,12 @@ fs::path find_idx(const fs::path& path) {
   if (find_zip(path)) return {};
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
-  if (fs::is_regular_file(status)) return path;
+  if (fs::is_regular_file(status)) {
+    std::array<std::byte, 64> head{};
+    std::ifstream(path, std::ios::binary).read(reinterpret_cast<char*>(head.data()), head.size());
+    if (is_picture(head)) bad_idx(fmt::format("{} is one picture; give the folder that it is in", quote(path.native())));
+    return path;
+  }
   if (!fs::is_directory(status)) {
     bad_idx(
         fmt::format("no data at {}, expected a folder or zip of pictures, or IDX; check the path", quote(path.native())));

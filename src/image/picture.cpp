@@ -123,6 +123,9 @@ const Format* format_of(Bytes file) {
   for (const auto& [at, magic, format, command] : known) {
     if (file.size() >= at && text_of(file.subspan(at)).starts_with(magic)) unread(format, command);
   }
+  const std::string_view text = text_of(file).substr(0, 64);
+  if (text.starts_with("<!") || text.starts_with("<h") || text.starts_with("<H")) bad_picture("a web page and not a picture; download the picture itself");
+  if (text.starts_with("version https://git-lfs")) bad_picture("a pointer of Git LFS and not the picture itself; `git lfs pull` fetches that");
   bad_picture("no picture of a format that is known; make a PNG of it or remove it");
 }
 

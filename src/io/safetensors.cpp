@@ -262,7 +262,7 @@ std::vector<std::byte> read_safetensors_bytes(const std::filesystem::path& path)
     for (int i = 7; i >= 0; --i) header_size = header_size << 8 | static_cast<unsigned char>(head[i]);
     std::string problem;
     if (head[8] != '{') problem = ": header does not begin with '{'";
-    if (header_size > max_header || header_size > file_size - 8) {
+    else if (header_size > max_header || header_size > file_size - 8) {
       problem = fmt::format(": header of {} bytes does not fit the limit of {} and the file of {}", header_size, max_header, file_size);
     }
     const std::string mistake = mistaken_for({head, static_cast<std::size_t>(file.gcount())});

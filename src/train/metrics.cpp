@@ -147,13 +147,16 @@ SwdResult sliced_wasserstein(std::span<const Image> a, std::span<const Image> b,
     const std::vector<float> da = descriptors(pyramids_a, level, options), db = descriptors(pyramids_b, level, options);
     const std::size_t length = static_cast<std::size_t>(side) * side * a.front().channels;
     std::vector<double> distances(options.projections);
+    const auto observer = [&](std::int64_t done, std::int64_t of) {
+      if (options.observer) options.observer(static_cast<std::int64_t>(level) * of + done, static_cast<std::int64_t>(pyramids_a.front().size()) * of);
+    };
     parallel_for(options.projections, [&](std::int64_t p) {
       const std::vector<float> d = direction(options.seed, static_cast<int>(p), length);
       const std::vector<float> pa = projected(da, d), pb = projected(db, d);
       double sum = 0;
       for (std::size_t i = 0; i < pa.size(); ++i) sum += std::abs(static_cast<double>(pa[i]) - pb[i]);
       distances[static_cast<std::size_t>(p)] = sum / static_cast<double>(pa.size());
-    });
+    }, observer);
     double sum = 0;
     for (double d : distances) sum += d;
     result.levels.push_back(1e3 * sum / options.projections);

@@ -518,6 +518,9 @@ TrainConfig config_of_run(const fs::path& folder) {
 RunResult resume_training(const fs::path& folder, const RunEvents& events, const ResumeOptions& options) {
   std::error_code error;
   if (!fs::is_directory(folder, error)) throw Error(ExitCode::bad_file, fmt::format("no run folder {}", quote(folder.string())));
+  if (!fs::exists(folder / "config.toml", error) && !fs::exists(folder / "ckpt", error)) {
+    throw Error(ExitCode::bad_file, fmt::format("{} is no run: there is neither config.toml nor ckpt in it", quote(folder.string())));
+  }
   TrainConfig config = config_of_run(folder);
   if (options.change) options.change(config);
   validate(config);

@@ -162,6 +162,7 @@ class GanTask final : public TrainingTask {
     if (!data_->skipped().empty()) notes.push_back(skipped_note(data_->skipped().size(), config_.data));
     if (!data_->left_out().empty()) notes.push_back("left out: " + left_out_text(data_->left_out()));
     if (data_->resized()) notes.push_back(fmt::format("pictures are cropped and resized to {}; --size chooses another", to_text(config_.size)));
+    if (parse_share(config_.holdout) > 0) notes.push_back("--holdout is for pix2pix, cyclegan and cut: nothing is held out here");
     const std::string widths = config_.model == "article" ? "" : fmt::format("widths {} and {}, ", config_.ngf, config_.ndf);  // the article's are fixed
     notes.push_back(fmt::format("{} pictures, batch {}, {}augment {}, learning rates {:g} and {:g}", data_->size(), config_.batch, widths,
                                 config_.augment, config_.lr_g, config_.lr_d));
@@ -375,8 +376,8 @@ TranslatorConfig translator_of(TrainConfig& config) {
 std::unique_ptr<TrainingTask> make_task(TrainConfig& config) {
   if (config.data.empty()) {
     throw Error(ExitCode::usage, is_translation(config.model)
-                                     ? "train needs pictures to turn into others: --data FOLDER --style FOLDER, or --data with both in it"
-                                     : "train needs pictures to learn from: --data FOLDER (of pictures, or a zip of such) or --data FILE.idx.gz");
+                                     ? "train needs pictures to turn into others: FOLDER --style FOLDER, or one FOLDER with both in it; --data FOLDER says the same"
+                                     : "train needs pictures to learn from: pastiche train FOLDER (of pictures, or a zip or IDX file); --data FOLDER says the same");
   }
   if (is_translation(config.model)) return std::make_unique<TranslationTask>(config);
   if (!config.style.empty()) {
