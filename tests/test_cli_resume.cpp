@@ -159,7 +159,7 @@ TEST_F(Resume, PassesOverADamagedCheckpoint) {
 }
 
 TEST_F(Resume, SaysWhereNothingIsWhole) {
-  expect_ok(train + "--steps 6 --snap 2");
+  expect_ok(train + "--steps 6 --snap 2 --keep 3");
   flip_a_bit(checkpoint(6));
   expect_refused("train --resume " + run_folder(), 4, "delete it");  // there is nothing to go on with
   flip_a_bit(checkpoint(4));
