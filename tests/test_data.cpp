@@ -282,7 +282,7 @@ TEST(Data, ListsLinksToNothing) {
   refusal(ExitCode::bad_data, [&] { open_dataset(folder.path(), {.strict = true}); });
 }
 
-TEST(Data, CountsAFileOfSeveralNamesOnce) {
+TEST(Data, CountsAPictureAndItsLinksOnce) {
   const TemporaryFolder folder, elsewhere;
   for (const char* sub : {"sub", ".hidden"}) fs::create_directory(folder / sub);
   for (const char* name : {"b.png", "d.png", "sub/e.png", ".hidden/f.png"}) dirty::write(folder / name, dirty::make_png({}));  // alike, and that counts
@@ -292,15 +292,16 @@ TEST(Data, CountsAFileOfSeveralNamesOnce) {
   fs::create_symlink("../b.png", folder / "sub/c.png");
   fs::create_hard_link(folder / "sub/e.png", folder / "z.png");
   fs::create_symlink(".hidden/f.png", folder / "f.png");  // of which that is no name
-  fs::create_symlink(elsewhere / "g.png", folder / "g.png");
+  fs::create_symlink(elsewhere / "g.png", folder / "g.png");  // nor of this one, to which two lead
+  fs::create_symlink(elsewhere / "g.png", folder / "h.png");
   const auto data = open_dataset(folder.path());
   std::vector<std::string> names;
   for (std::int64_t i = 0; i < data->size(); ++i) names.push_back(data->picture_name(i));
-  EXPECT_EQ(names, (std::vector<std::string>{"a.png", "b.png", "f.png", "g.png", "sub/e.png"}));
-  const LeftOut expected{{"hidden files", 1}, {"links to pictures that are there too", 4}};
+  EXPECT_EQ(names, (std::vector<std::string>{"b.png", "d.png", "f.png", "g.png", "h.png", "sub/e.png", "z.png"}));
+  const LeftOut expected{{"hidden files", 1}, {"links to pictures that are there too", 3}};
   EXPECT_EQ(data->left_out(), expected);
   EXPECT_EQ(check_dataset(folder.path()).left_out, expected);
-  EXPECT_EQ(open_dataset(folder.path(), {.links_count = true})->size(), 9);
+  EXPECT_EQ(open_dataset(folder.path(), {.links_count = true})->size(), 10);
 }
 
 TEST(Data, ReadsLabels) {

@@ -33,7 +33,7 @@ struct DataOptions {
   int most_side = 0;
   int channels = 0;                                       // 1, 3 or 4; 0: 1 where every picture is gray, else 3
   std::array<std::uint8_t, 3> background{255, 255, 255};  // what shows through alpha where channels < 4
-  bool links_count = false;                               // a picture that links give several names is one for each of them
+  bool links_count = false;                               // links to pictures that are there too count as well
   bool strict = false;                                    // a file that can't be used is an error, not skipped
   std::int64_t max_pixels = default_max_pixels;           // of one picture, before it is resized
   std::int64_t cache_bytes = std::int64_t{256} << 20;     // a folder that fits is decoded once, when it is opened

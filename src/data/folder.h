@@ -27,7 +27,7 @@ struct FolderContents {
 };
 
 enum class Depth { probe, decode };
-enum class Links { once, each };  // how often a picture counts that links give several names
+enum class Links { once, each };  // how often a picture counts that links within the set lead to
 
 // Every picture of `store`, by bytes of its name. What has neither a picture's name nor a picture's first
 // bytes is none. What programs leave beside pictures is left out and counted: see the table in scan.cpp. Each folder is

@@ -131,9 +131,8 @@ class Scan {
       enter(path, depth + 1);
     } else if (node.is_file && is_picture(path, name)) {
       add(path, "");
-      Names& names = names_[node.id];
-      names.has_link = names.has_link || node.is_link;
-      ids_[path.native()] = node.id;
+      if (node.is_link) links_[path.native()] = node.id;
+      else own_names_.insert(node.id);
     } else if (!node.is_file && has_picture_name(name)) {
       add(path, "not a regular file");
     } else if (node.is_file && name == "dataset.json") {
@@ -165,14 +164,11 @@ class Scan {
     return count;
   }
 
-  // Of several names of one file the first one counts. File systems that number no files have one name a file.
+  // A picture counts by its own name, and what links to it does not. Links to pictures elsewhere count, each of them.
   void leave_out_links() {
     std::erase_if(contents_.files, [&](const FolderFile& file) {
-      const auto id = ids_.find(file.name);
-      if (id == ids_.end()) return false;
-      Names& names = names_[id->second];
-      const bool again = names.has_link && names.seen;
-      names.seen = true;
+      const auto link = links_.find(file.name);
+      const bool again = link != links_.end() && own_names_.contains(link->second);
       if (again) leave_out("links to pictures that are there too", 1);
       return again;
     });
@@ -197,14 +193,10 @@ class Scan {
     contents_.files.back().is_folder = true;
   }
 
-  struct Names {  // of one file
-    bool has_link = false, seen = false;
-  };
-
   const FileStore& store_;
   std::set<FileStore::Id> visited_;
-  std::map<FileStore::Id, Names> names_;
-  std::map<std::string, FileStore::Id> ids_;
+  std::set<FileStore::Id> own_names_;  // files of pictures that have a name that is no link
+  std::map<std::string, FileStore::Id> links_;  // to pictures, by name
   std::vector<fs::path> label_files_;
   FolderContents contents_;
 };

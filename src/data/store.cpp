@@ -24,8 +24,7 @@ class FolderStore final : public FileStore {
     struct stat info, link;
     if (::stat((path() / name).c_str(), &info) != 0) return {.error = errno, .id = {}};
     Node node{.is_folder = S_ISDIR(info.st_mode), .is_file = S_ISREG(info.st_mode), .id = {info.st_dev, info.st_ino}};
-    const bool symbolic = ::lstat((path() / name).c_str(), &link) == 0 && S_ISLNK(link.st_mode);
-    node.is_link = symbolic || (node.is_file && info.st_nlink > 1);
+    node.is_link = ::lstat((path() / name).c_str(), &link) == 0 && S_ISLNK(link.st_mode);
     return node;
   }
 

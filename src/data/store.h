@@ -18,7 +18,7 @@ class FileStore {
   struct Node {
     int error = 0;  // errno, where it can't be looked at; then the rest is not known
     bool is_folder = false, is_file = false;  // of what a link leads to
-    bool is_link = false;                     // symbolic, or a file of several names
+    bool is_link = false;                     // symbolic
     Id id;                                    // one for all names of a file or folder
   };
 
