@@ -134,7 +134,7 @@ TEST_F(Cli, StyledResultsReplaceOnlyTheirOwn) {
 // On a terminal one line says how far it is, below all others: it is gone where another line begins, and at the end.
 TEST_F(Cli, ProgressLeavesOtherLinesWhole) {
   ASSERT_EQ(run("train " + emoji + " --steps 1" + small).code, 0);
-  if (std::system("command -v script >/dev/null") != 0) GTEST_SKIP() << "needs script";
+  if (std::system("script -qec true /dev/null >/dev/null 2>&1 </dev/null") != 0) GTEST_SKIP() << "needs script, and terminals";
   const auto begin = std::chrono::steady_clock::now();
   const std::string command = "cd " + folder_.string() + " && script -qec '" PASTICHE_PROGRAM " generate last --threads 1 --seeds 0-2999 -o pictures' typed >/dev/null </dev/null";
   ASSERT_EQ(std::system(command.c_str()), 0);
