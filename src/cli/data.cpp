@@ -18,10 +18,6 @@ namespace {
 const std::map<std::string, SourceKind> kinds{
     {"edges", SourceKind::edges}, {"gray", SourceKind::gray}, {"blur", SourceKind::blur}, {"mosaic", SourceKind::mosaic}};
 
-WorkObserver observer_of(WorkProgress& progress) {
-  return [&progress](std::int64_t done, std::int64_t total) { progress.update(static_cast<double>(done), total); };
-}
-
 void add_check(CLI::App& data, Outcome& outcome) {
   struct Arguments {
     std::string path;
@@ -36,7 +32,7 @@ void add_check(CLI::App& data, Outcome& outcome) {
   command->add_flag("--json", a->json, "the same as one JSON object");
   command->callback([a, &outcome] {
     std::optional<WorkProgress> progress(std::in_place, "data check");
-    const DatasetReport report = check_dataset(a->path, {.observer = observer_of(*progress)});
+    const DatasetReport report = check_dataset(a->path, {.observer = progress->observer()});
     progress.reset();
     fmt::print("{}", a->json ? to_json(report) + "\n" : a->all ? to_long_text(report) : to_text(report));
     if (!report.can_be_trained_on()) outcome.exit_code = static_cast<int>(ExitCode::bad_data);
@@ -52,7 +48,7 @@ void run_pairs(const PairsArguments& a) {
   if (a.out == "-") throw Error(ExitCode::usage, "--out -: expected a folder, for pairs are many files");
   const ImageSize size = parse_size(a.size);
   std::optional<WorkProgress> progress(std::in_place, "data pairs");
-  const MadePairs made = make_pairs(a.path, a.out, kinds.at(a.make), size.height, size.width, observer_of(*progress));
+  const MadePairs made = make_pairs(a.path, a.out, kinds.at(a.make), size.height, size.width, progress->observer());
   progress.reset();
   if (a.json) {
     nlohmann::ordered_json json{{"path", a.path}, {"out", a.out}, {"make", a.make}, {"size", to_text(size)}, {"pairs", made.pairs}};

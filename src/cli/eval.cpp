@@ -103,9 +103,7 @@ int run_eval(const EvalArguments& a) {
   const std::size_t count = made.size();
   if (count == 0) throw Error(ExitCode::bad_data, "none of the pictures can be read; bring them back");
   shown.emplace("eval: distances");
-  const SwdResult result = sliced_wasserstein(made, real.pictures, {.seed = a.seed, .observer = [&](std::int64_t done, std::int64_t of) {
-                                                                      shown->update(static_cast<double>(done), of);
-                                                                    }});
+  const SwdResult result = sliced_wasserstein(made, real.pictures, {.seed = a.seed, .observer = shown->observer()});
   shown.reset();
   if (a.json) {
     fmt::print("{}\n", json_text(nlohmann::ordered_json{{"metric", "swd"}, {"swd", result.mean}, {"levels", result.levels}, {"pictures", count}, {"skipped", skipped},

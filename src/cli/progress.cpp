@@ -158,6 +158,10 @@ void WorkProgress::around(const std::function<void()>& write) {
   if (redraw) work_in_progress->draw();
 }
 
+std::function<void(std::int64_t, std::int64_t)> WorkProgress::observer() {
+  return [this](std::int64_t done, std::int64_t total) { update(static_cast<double>(done), total); };
+}
+
 void WorkProgress::update(double done, std::int64_t total) {
   const std::lock_guard lock(mutex_);
   const auto now = Clock::now();
@@ -165,7 +169,7 @@ void WorkProgress::update(double done, std::int64_t total) {
   next_ = now + (live_ ? Clock::duration(100ms) : Clock::duration(30s));
   const double seconds = std::chrono::duration<double>(now - begin_).count(), part = done / static_cast<double>(total);
   line_ = fmt::format("{}  {:.0f} of {}  {:.0f}%  ETA {}", title_, std::floor(done), total, 100 * part,
-                                       clock_text(seconds * (1 / part - 1)));
+                      clock_text(seconds * (1 / part - 1)));
   draw();
 }
 

@@ -61,6 +61,7 @@ class WorkProgress {
   WorkProgress& operator=(const WorkProgress&) = delete;
 
   void update(double done, std::int64_t total);  // from any thread
+  std::function<void(std::int64_t done, std::int64_t total)> observer();  // that updates this
   // Calls `write`, which writes whole lines to the terminal: the live line stands below them.
   static void around(const std::function<void()>& write);
 

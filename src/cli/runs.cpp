@@ -4,9 +4,9 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <chrono>
 #include <ctime>
 #include <optional>
+#include <tuple>
 #include <vector>
 
 #include "cli/commands.h"
