@@ -3,6 +3,7 @@
 // bytes where all strides allow it, else 4, 2 or 1, whatever the elements are; neighbouring threads write neighbouring units.
 #include <numeric>
 
+#include "backends/axis_view.h"
 #include "backends/cuda/cuda.h"
 #include "copy.cuh"
 #include "elementwise.cuh"
@@ -171,15 +172,6 @@ void copy_runs(cudaStream_t stream, void* to, const void* from, std::initializer
   if (step % 2 == 0) return launch_as(std::uint16_t{}, std::integral_constant<int, 1>{});
   launch_as(std::uint8_t{}, std::integral_constant<int, 1>{});
 }
-
-// A shape seen from one axis: [outer, extent, inner].
-struct AxisView {
-  std::int64_t outer = 1, extent, inner = 1;
-  AxisView(const Shape& shape, int axis) : extent(shape[axis]) {
-    for (int i = 0; i < axis; ++i) outer *= shape[i];
-    for (int i = axis + 1; i < shape.rank(); ++i) inner *= shape[i];
-  }
-};
 
 std::int64_t size_of(const Tensor& x) { return static_cast<std::int64_t>(dtype_bytes(x.dtype())); }
 

@@ -89,6 +89,7 @@ const std::vector<OpCase>& op_cases() {
     add_norm_cases(cases);
     add_activation_cases(cases);
     add_resample_cases(cases);
+    add_sort_cases(cases);
     add_augment_cases(cases);
     add_loss_cases(cases);
     add_optim_cases(cases);

@@ -91,6 +91,7 @@ void add_conv_cases(std::vector<OpCase>&);
 void add_norm_cases(std::vector<OpCase>&);
 void add_activation_cases(std::vector<OpCase>&);
 void add_resample_cases(std::vector<OpCase>&);
+void add_sort_cases(std::vector<OpCase>&);
 void add_augment_cases(std::vector<OpCase>&);
 void add_loss_cases(std::vector<OpCase>&);
 void add_optim_cases(std::vector<OpCase>&);

@@ -120,6 +120,8 @@ void run_the_rest(Backend& backend, DType dtype) {
   const Tensor state = make_step_state(backend);
   const SamplePixels some{.count = 64, .key = {}};
   sample_pixels_grad(sample_pixels(x, some, state), some, state, x.shape());
+  const auto [sorted, order] = sort(x, 1);
+  scatter(gather(sorted, order, 1), order, 1);
   diff_augment(x, {}, state);
   diff_augment_grad(x, {}, state);
   const Tensor per_channel = Tensor::full(backend, {64}, 0.5);

@@ -94,6 +94,16 @@ Var pad_grad(const Var& dy, const Pad& p);              // its adjoint
 Var join_phases(const Var& x, Phases from);             // -> [N,2H,2W,K]
 Var split_phases(const Var& x, Phases to);              // [N,2H,2W,K] ->
 
+// ---- sort ------------------------------------------------------------------------------------------------------------
+struct Sorted {
+  Var values;
+  Tensor order;  // i32: the index along the axis that each value had
+};
+Sorted sort(const Var& x, int axis);  // ascending; equal values keep their order
+// order: permutations along the axis, of x's shape. A derivative of sort takes the order as a constant.
+Var gather(const Var& x, const Tensor& order, int axis);   // y[..., i, ...] = x[..., order[..., i, ...], ...]
+Var scatter(const Var& x, const Tensor& order, int axis);  // its adjoint, and its inverse
+
 // ---- augment ---------------------------------------------------------------------------------------------------------
 // state: the StepState whose step counts the draws
 Var diff_augment(const Var& x, const DiffAugment& p, const Tensor& state);        // [N,H,W,C]; affine in x

@@ -207,6 +207,7 @@ void call_ops(Backend& backend, DType dtype) {
     run(shape, [](const Var& x) { return upsample(x, 2); });
     for (const Pad::Mode mode : {Pad::Mode::reflect, Pad::Mode::replicate})
       run(shape, [mode](const Var& x) { return pad(x, {.top = 1, .bottom = 2, .left = 3, .right = 1, .mode = mode}); });
+    for (int axis = 0; axis < 4; ++axis) run(shape, [axis](const Var& x) { return gather(sort(x, axis).values, sort(x, axis).order, axis); });
     run(shape, [&](const Var& x) { return sample_pixels(x, {.count = 13, .key = {.seed = 7}}, state); });
     for (const std::int64_t group : {std::int64_t{1}, shape[3] == 9 ? 3 : shape[3] / 4}) {
       const NormAct p{.slope = 0.2, .group = group};

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backends/axis_view.h"
 #include "backends/cpu/channels.h"
 #include "backends/cpu/cpu.h"
 
@@ -26,15 +27,6 @@ template <class F> void binary(int threads, Tensor& y, const Tensor& a, const Te
     for_elements(threads, y.elements(), [=](std::int64_t i) { store(to, i, f(load(left, i), load(right, i))); });
   });
 }
-
-// A shape seen from one axis: [outer, extent, inner].
-struct AxisView {
-  std::int64_t outer = 1, extent, inner = 1;
-  AxisView(const Shape& shape, int axis) : extent(shape[axis]) {
-    for (int i = 0; i < axis; ++i) outer *= shape[i];
-    for (int i = axis + 1; i < shape.rank(); ++i) inner *= shape[i];
-  }
-};
 
 // Copies `count` runs of `bytes` bytes whose starts are `from_step` and `to_step` bytes apart.
 void copy_runs(int threads, char* to, std::int64_t to_step, const char* from, std::int64_t from_step, std::int64_t count,

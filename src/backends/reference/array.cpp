@@ -56,9 +56,4 @@ void store(Tensor& y, const Array& x) {
   }
 }
 
-AxisView::AxisView(const Shape& shape, int axis) : extent(shape[axis]) {
-  for (int i = 0; i < axis; ++i) outer *= shape[i];
-  for (int i = axis + 1; i < shape.rank(); ++i) inner *= shape[i];
-}
-
 }  // namespace pastiche::reference

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "backends/axis_view.h"
 #include "pastiche/backend.h"
 
 namespace pastiche::reference {
@@ -20,12 +21,6 @@ struct Array {
 
 Array load(const Tensor& x);
 void store(Tensor& y, const Array& values);  // rounds to y's dtype: to nearest, ties to even
-
-// A shape as [outer, extent, inner] around one axis.
-struct AxisView {
-  AxisView(const Shape& shape, int axis);
-  std::int64_t outer = 1, extent, inner = 1;
-};
 
 template <class F> void map(Tensor& y, const Tensor& x, F f) {
   Array a = load(x);
