@@ -17,6 +17,7 @@ struct Outcome {
 void add_train(CLI::App& app, Outcome& outcome);
 void add_runs(CLI::App& app, Outcome& outcome);
 void add_generate(CLI::App& app, Outcome& outcome);
+void add_paint(CLI::App& app, Outcome& outcome);
 void add_stylize(CLI::App& app, Outcome& outcome);
 void add_inspect(CLI::App& app, Outcome& outcome);
 void add_data(CLI::App& app, Outcome& outcome);

@@ -64,7 +64,7 @@ PictureText picture_text(const GenerateArguments& a, const fs::path& model, cons
                          const std::optional<Grid>& grid = {}) {
   PictureText made_of{{"Seeds", seeds_text(seeds)}};
   if (grid) made_of.emplace_back("Grid", fmt::format("{}x{}", grid->columns, grid->rows));
-  return origin_text(model.string(), hash, a.no_metadata, made_of);
+  return origin_text("Model", model.string(), hash, a.no_metadata, made_of);
 }
 
 const std::string* find(const PictureText& text, std::string_view key) {

@@ -87,6 +87,7 @@ int run(int argc, char** argv) {
   add_train(app, outcome);
   add_runs(app, outcome);
   add_generate(app, outcome);
+  add_paint(app, outcome);
   add_stylize(app, outcome);
   add_inspect(app, outcome);
   add_data(app, outcome);

@@ -30,13 +30,13 @@ bool is_standard_output(const fs::path& path) {
 bool is_jpeg_name(const fs::path& path) { return ending_of(path) == ".jpg" || ending_of(path) == ".jpeg"; }
 bool is_webp_name(const fs::path& path) { return ending_of(path) == ".webp"; }
 
-// Nothing is there, or a picture that says that this model made it.
-bool is_ours_to_replace(const fs::path& path, const std::string& model_hash) {
+// Nothing is there, or a picture that says that it was made with this model or painting.
+bool is_ours_to_replace(const fs::path& path, const std::string& hash) {
   struct stat info;
   if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_size == 0) return true;
   try {
     const PictureText text = read_png_text(read_file(path, max_picture_bytes));
-    return std::ranges::any_of(text, [&](const auto& entry) { return entry.first == "Model SHA-256" && entry.second == model_hash; });
+    return std::ranges::any_of(text, [&](const auto& entry) { return entry.first.ends_with(" SHA-256") && entry.second == hash; });
   } catch (const Error&) {
     return false;
   }
@@ -109,16 +109,16 @@ void tell_result(const fs::path& path) {
   });
 }
 
-void require_free(std::span<const fs::path> results, const std::string& model_hash, bool force) {
+void require_free(std::span<const fs::path> results, const std::string& hash, bool force) {
   if (force) return;
   std::size_t count = 0;
   fs::path first;
   for (const fs::path& path : results) {
-    if (is_ours_to_replace(path, model_hash)) continue;
+    if (is_ours_to_replace(path, hash)) continue;
     if (count++ == 0) first = path;
   }
   if (count == 0) return;
-  throw Error(ExitCode::usage, fmt::format("{} {} there already, and {} not say that this model made {}: give another --out, or --force to replace {}",
+  throw Error(ExitCode::usage, fmt::format("{} {} there already, and {} not say that the same model or painting made {}: give another --out, or --force to replace {}",
                                            quote(first.native()), count == 1 ? "is" : fmt::format("and {} more are", count - 1),
                                            count == 1 ? "does" : "do", count == 1 ? "it" : "them", count == 1 ? "it" : "them"));
 }
@@ -128,12 +128,12 @@ bool is_stream(const fs::path& path) {
   return is_standard_output(path) || fs::is_other(path, ignored);
 }
 
-PictureText origin_text(const std::string& model, const std::string& hash, bool anonymous, const PictureText& more) {
+PictureText origin_text(const std::string& what, const std::string& path, const std::string& hash, bool anonymous, const PictureText& more) {
   PictureText text{{"Software", std::string("pastiche ") + PASTICHE_VERSION}};
   std::error_code error;
-  const fs::path whole = fs::absolute(model, error);
-  if (!anonymous) text.emplace_back("Model", error ? model : whole.lexically_normal().string());
-  text.emplace_back("Model SHA-256", hash);
+  const fs::path whole = fs::absolute(path, error);
+  if (!anonymous) text.emplace_back(what, error ? path : whole.lexically_normal().string());
+  text.emplace_back(what + " SHA-256", hash);
   text.insert(text.end(), more.begin(), more.end());
   if (!anonymous) text.emplace_back("Command", command_line());
   return text;

@@ -36,9 +36,9 @@ class Failures {
   std::vector<std::string> reasons_;
 };
 
-// Error(usage) where one of these results would take the place of a file that does not say that this model made it; with `force` never.
-void require_free(std::span<const std::filesystem::path> results, const std::string& model_hash, bool force);
-constexpr const char* force_help = "replace files that another model made, or of which nobody knows";
+// Error(usage) where one of these results would take the place of a file that does not say that it was made with the model or painting of this SHA-256; with `force` never.
+void require_free(std::span<const std::filesystem::path> results, const std::string& hash, bool force);
+constexpr const char* force_help = "replace files that something else made, or of which nobody knows";
 
 void tell_result(const std::filesystem::path& path);  // a line on standard output
 // A line on standard error. Where that can't be written, the command goes on.
@@ -47,10 +47,10 @@ void tell(const std::string& line);
 // "-", standard output by another name, a FIFO or a device: its name says nothing of a format, so PNG goes there.
 bool is_stream(const std::filesystem::path& path);
 
-// What a picture says of its making: Software, Model, Model SHA-256, `more`, Command; `anonymous` leaves out the model's path and the command.
-PictureText origin_text(const std::string& model, const std::string& hash, bool anonymous, const PictureText& more = {});
+// What a picture says of its making: Software, `what` ("Model") and its SHA-256, `more`, Command; `anonymous` leaves out the path and the command.
+PictureText origin_text(const std::string& what, const std::string& path, const std::string& hash, bool anonymous, const PictureText& more = {});
 
-constexpr const char* no_metadata_help = "write neither the model's path nor the command into PNG";
+constexpr const char* no_metadata_help = "write neither paths nor the command into PNG";
 
 // Temporary files go with a process that a signal ends.
 void clean_up_on_signals();
