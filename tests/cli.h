@@ -82,24 +82,28 @@ class Cli : public testing::Test {
     return runs.at(0);
   }
 
-  // Starts a training, and returns its process once `steps` steps are in its log.
-  pid_t started(const std::string& arguments, int steps = 3) const {
+  // Starts the program, and returns its process once `ready` says so.
+  template <class Ready> pid_t started(const std::string& arguments, Ready ready) const {
     const pid_t child = fork();
     if (child == 0) {
       const std::string command = "cd " + folder_.string() + " && exec " PASTICHE_PROGRAM " " + arguments + " >out 2>err </dev/null";
       execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
       _exit(127);
     }
-    const auto logged = [&] {
+    for (int i = 0; i < 12000 && !ready(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return child;
+  }
+
+  // A training, once `steps` steps are in its log.
+  pid_t started(const std::string& arguments, int steps = 3) const {
+    return started(arguments, [&] {
       std::error_code ignored;
       for (const auto& entry : fs::directory_iterator(folder_ / "runs", ignored)) {
         const std::string stats = text_of(entry.path() / "stats.jsonl");
         if (std::count(stats.begin(), stats.end(), '\n') >= steps) return true;
       }
       return false;
-    };
-    for (int i = 0; i < 12000 && !logged(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    return child;
+    });
   }
 
   // How it ended: its exit code, or minus the signal.

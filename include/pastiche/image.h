@@ -54,6 +54,7 @@ struct DecodeOptions {
 // of a PNG); gamma is ignored. Throw Error(bad_file) for anything truncated, corrupt, too large or of another format, and
 // Error(out_of_memory), before anything is allocated, where the machine has not the 12 bytes a pixel that decoding a large one may take.
 bool is_picture(std::span<const std::byte> head);  // by the first 64 bytes, of one of these formats
+bool is_picture_file(const std::filesystem::path& path);  // false too where there is no file that can be read
 PictureInfo probe_picture(std::span<const std::byte> file, std::int64_t max_pixels = default_max_pixels);
 Image decode_picture(std::span<const std::byte> file, const DecodeOptions& options = {});
 Image read_picture(const std::filesystem::path& path, const DecodeOptions& options = {});

@@ -26,11 +26,11 @@ struct PaintOptions {
   double strength = 0.5;     // 0: strokes are laid over the photo; 1: only the largest things are still where they were
   double stroke = 1;         // size of the strokes, relative to those of the painting at the photo's size: 0.25 to 4
   bool keep_colors = false;  // the paintings take the photo's colours, instead of the photo theirs
-  Image mask;                // of the photo's size, by its luma: white is painted, black stays the photo; none: all of it
+  Image mask = {};             // of the photo's size, by its luma: white is painted, black stays the photo; none: all of it
   std::uint64_t seed = 0;
-  std::function<void(double done)> on_step;                  // after each step, with the share of the work that is done
-  std::function<void(const std::function<Image()>&)> on_scale;  // after each scale but the last, with what makes the result so far
-  std::function<bool()> stop;                                // true: what there is becomes the result
+  std::function<void(double done)> on_step = {};                  // after each step, with the share of the work that is done
+  std::function<void(const std::function<Image()>&)> on_scale = {};  // after each scale but the last, with what makes the result so far
+  std::function<bool()> stop = {};                             // true: what there is becomes the result
 };
 
 // The photo's size and channels (a gray photo becomes RGB, but for keep_colors), its alpha as it was. The same inputs and seed give the

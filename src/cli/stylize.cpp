@@ -16,6 +16,7 @@
 #include "pastiche/config.h"
 #include "pastiche/error.h"
 #include "pastiche/files.h"
+#include "pastiche/image.h"
 
 namespace pastiche::cli {
 namespace {
@@ -92,6 +93,10 @@ class Worker {
 };
 
 int run_stylize(const StylizeArguments& a) {
+  if (is_picture_file(a.model)) {
+    throw Error(ExitCode::bad_file, fmt::format("{} is a picture and not a model; `pastiche paint {} --painting {} -o {}` paints in its manner without one", quote(a.model),
+                                                shell_word(a.inputs.front()), shell_word(a.model), shell_word(a.results.out)));
+  }
   const std::vector<Input> inputs = find_inputs(a.inputs, a.results.out);
   const std::vector<fs::path> outputs = find_outputs(a.inputs, inputs, a.results);
   Worker worker(a);

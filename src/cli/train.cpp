@@ -12,6 +12,7 @@
 #include "cli/runs.h"
 #include "pastiche/config.h"
 #include "pastiche/files.h"
+#include "pastiche/image.h"
 #include "pastiche/train.h"
 
 namespace pastiche::cli {
@@ -136,6 +137,10 @@ int run_train(const TrainArguments& arguments) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader of the progress that goes away is no reason to stop
   std::unique_ptr<Progress> progress;
   const TrainConfig config = resolved(arguments);
+  if (is_picture_file(config.style)) {
+    throw Error(ExitCode::bad_data, fmt::format("--style {} is one picture, and a training wants a folder of them; `pastiche paint {} --painting {} -o OUT` paints photos in its manner",
+                                                quote(config.style), config.data.empty() ? "PHOTOS" : shell_word(config.data), shell_word(config.style)));
+  }
   std::string log_format_name = config.log_format;
   const RunEvents events{
       .started =

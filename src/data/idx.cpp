@@ -174,9 +174,7 @@ fs::path find_idx(const fs::path& path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (fs::is_regular_file(status)) {
-    std::array<std::byte, 64> head{};
-    std::ifstream(path, std::ios::binary).read(reinterpret_cast<char*>(head.data()), head.size());
-    if (is_picture(head)) bad_idx(fmt::format("{} is one picture; give the folder that it is in", quote(path.native())));
+    if (is_picture_file(path)) bad_idx(fmt::format("{} is one picture; give the folder that it is in", quote(path.native())));
     return path;
   }
   if (!fs::is_directory(status)) {

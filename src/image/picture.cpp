@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <array>
+#include <fstream>
 #include <iterator>
 #include <mutex>
 #include <utility>
@@ -149,6 +151,14 @@ std::string to_string(const PictureInfo& info) {
 }
 
 bool is_picture(std::span<const std::byte> head) { return codec::format_of(head) != nullptr; }
+
+bool is_picture_file(const std::filesystem::path& path) {
+  std::error_code error;
+  std::array<std::byte, 64> head{};
+  if (!std::filesystem::is_regular_file(path, error)) return false;  // of a FIFO nothing must be taken
+  std::ifstream(path, std::ios::binary).read(reinterpret_cast<char*>(head.data()), head.size());
+  return is_picture(head);
+}
 
 PictureInfo probe_picture(std::span<const std::byte> file, std::int64_t max_pixels) {
   const codec::Format* const format = codec::format_of(file);

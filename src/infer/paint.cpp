@@ -18,7 +18,6 @@ constexpr int steps_per_scale = 80;
 constexpr double finer = 1.6;            // a scale's sides over those of the one before
 constexpr double first_rate = 0.03, last_rate = 0.003;  // of Adam, at each scale; pixels are -1 to 1
 constexpr std::int64_t least_side = 16;  // of what is painted
-constexpr int color_turns = 12;
 
 using Pixels = Tensor;  // [1,H,W,3], -1 to 1
 
@@ -88,18 +87,46 @@ std::array<float, 9> random_rotation(std::uint64_t seed, int number) {
   return q;
 }
 
-// x [1,H,W,3] with the colours of `like` [1,H W,3]: iterated transport along the axes of random rotations (Pitie, Kokaram and Dahyot,
-// "N-dimensional probability density function transfer and its application to colour transfer", ICCV 2005).
-Pixels with_colors_of(const Pixels& x, const Var& like, std::uint64_t seed) {
+// Pixels that had one colour get one again, the mean: without this, a plain area would show how equal numbers happen to be sorted.
+void even_out(Image& recolored, const Image& before) {
+  std::vector<std::size_t> order(before.pixels.size() / 3);
+  std::iota(order.begin(), order.end(), 0);
+  const auto color = [&](std::size_t i) { return before.pixels[3 * i] << 16 | before.pixels[3 * i + 1] << 8 | before.pixels[3 * i + 2]; };
+  std::ranges::sort(order, {}, color);
+  for (auto begin = order.begin(); begin != order.end();) {
+    const auto end = std::find_if(begin, order.end(), [&](std::size_t i) { return color(i) != color(*begin); });
+    for (std::size_t c = 0; c < 3; ++c) {
+      const double sum = std::accumulate(begin, end, 0.0, [&](double so_far, std::size_t i) { return so_far + recolored.pixels[3 * i + c]; });
+      const std::uint8_t mean = to_byte(static_cast<float>(sum / static_cast<double>(end - begin)));
+      for (auto i = begin; i != end; ++i) recolored.pixels[3 * *i + c] = mean;
+    }
+    begin = end;
+  }
+}
+
+// The picture with the colours of `like` [1,H W,3]: iterated transport along the axes of random rotations (Pitie, Kokaram and Dahyot,
+// "N-dimensional probability density function transfer and its application to colour transfer", ICCV 2005). First along many at a time, which
+// together go the shortest way, so that what was light does not become dark.
+Image with_colors_of(const Image& image, const Var& like, std::uint64_t seed) {
+  const Pixels x = upload(like.backend(), image);
   const Shape rows{x.shape()[1] * x.shape()[2], 3};
   Var from = x.reshaped(rows);
   const Var to = reshape(like, rows);
-  for (int turn = 0; turn < color_turns; ++turn) {
-    const Var q = Tensor::from_host(x.backend(), {3, 3}, random_rotation(seed, turn).data());
-    const Tensor order = sort(gemm(from, q, {.b = Transpose::yes}), 0).order;
-    from = gemm(scatter(sort(gemm(to, q, {.b = Transpose::yes}), 0).values, order, 0), q);
+  int rotation = 0;
+  for (const int rotations : {8, 8, 8, 8, 1, 1, 1, 1, 1, 1, 1, 1}) {
+    std::vector<float> directions;
+    for (int i = 0; i < rotations; ++i) {
+      const std::array<float, 9> q = random_rotation(seed, rotation++);
+      directions.insert(directions.end(), q.begin(), q.end());
+    }
+    const Var q = Tensor::from_host(x.backend(), {3 * rotations, 3}, directions.data());
+    const Var along = gemm(from, q, {.b = Transpose::yes});
+    const Var wanted = scatter(sort(gemm(to, q, {.b = Transpose::yes}), 0).values, sort(along, 0).order, 0);
+    from = from + 1.0 / rotations * gemm(wanted - along, q);
   }
-  return from.value().reshaped(x.shape());
+  Image recolored = download(from.value().reshaped(x.shape()));
+  even_out(recolored, image);
+  return recolored;
 }
 
 // ---- patches ---------------------------------------------------------------------------------------------------------
@@ -171,7 +198,8 @@ Painter::Painter(Backend& backend, const Image& photo, std::span<const Painting>
   const Size full{photo.height, photo.width};
   const double reduced = std::sqrt(static_cast<double>(painted_pixels) / static_cast<double>(full.pixels()));
   const Size finest = scaled(full, std::min(1.0, reduced));
-  const double coarsest = std::pow(2.0, -4 * options.strength);  // its sides, over those of the finest
+  // The coarsest scale's sides over those of the finest. Its patches are what can move: a third of the picture at full strength.
+  const double coarsest = std::pow(std::min(1.0, 3.0 * patch / static_cast<double>(std::min(finest.height, finest.width))), options.strength);
   const auto steps = std::lround(std::log(1 / coarsest) / std::log(finer));
   for (long i = 0; i <= steps; ++i) {
     scales_.push_back(scaled(finest, steps == 0 ? 1 : std::pow(coarsest, 1 - static_cast<double>(i) / static_cast<double>(steps))));
@@ -180,22 +208,21 @@ Painter::Painter(Backend& backend, const Image& photo, std::span<const Painting>
 
   double sum = 0;
   for (const Painting& p : paintings) sum += p.weight;
-  std::vector<Var> colors;
   for (const Painting& p : paintings) {
     weights_.push_back(p.weight / sum);
     paintings_.push_back(convert(p.image, 3));
-    colors.emplace_back(upload(backend, resized(paintings_.back(), painting_size(paintings_.back(), finest))));
+    const Size size = painting_size(paintings_.back(), finest);
+    if (size.height < p.image.height) paintings_.back() = resized(paintings_.back(), scaled(size, std::max(1.0, options.stroke)));
   }
-  const Pixels content = upload(backend, resized(convert(photo, 3), finest));
+  content_ = resized(convert(photo, 3), finest);
   if (!options.keep_colors) {
-    content_ = download(with_colors_of(content, draw(colors, finest.pixels()), options.seed));
+    std::vector<Var> colors;
+    for (const Image& painting : paintings_) colors.emplace_back(upload(backend, painting));
+    content_ = with_colors_of(content_, draw(colors, finest.pixels()), options.seed);
     return;
   }
-  content_ = download(content);
-  for (std::size_t i = 0; i < paintings_.size(); ++i) {
-    const Var own = draw({{Var(content)}}, colors[i].shape()[1] * colors[i].shape()[2]);
-    paintings_[i] = download(with_colors_of(colors[i].value(), own, options.seed));
-  }
+  const Var own = upload(backend, content_);
+  for (Image& painting : paintings_) painting = with_colors_of(painting, draw({&own, 1}, Size{painting.height, painting.width}.pixels()), options.seed);
 }
 
 // So many pixels of several pictures [1,H,W,C], each with its share.
