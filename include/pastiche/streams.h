@@ -20,6 +20,7 @@ inline constexpr Range swd_directions{0x7000, 1};     // what it projects them o
 inline constexpr Range eval_pictures{0x8000, 1};      // which pictures of a set are compared
 inline constexpr Range paint_directions{0x9000, 1};   // what patches of a painting are projected on
 inline constexpr Range paint_pixels{0x9001, 1};       // which of its patches are compared
+inline constexpr Range paint_offsets{0x9003, 1};      // where they begin
 inline constexpr Range paint_colors{0x9002, 1};       // rotations of colours
 inline constexpr Range dropout{0x10000, 0xf0000};     // + layer, + 256 per pass of the network within a step
 inline constexpr Range init{0x100000, 0x100000};      // + number of the parameter, + the network's letter << 24
@@ -29,6 +30,7 @@ inline constexpr Range order{0x6f726472, 2};          // "ordr": the order of an
 inline constexpr Range replacement{0x72706c63, 2};    // "rplc": what stands for a picture that can't be read; + domain
 
 inline constexpr Range all[] = {latents,       samples, augment, patches, pool, swd_patches, swd_directions, eval_pictures,
-                                paint_directions, paint_pixels, paint_colors, dropout, init, crop,    mirror,  order,   replacement};
+                                paint_directions, paint_pixels, paint_offsets, paint_colors,
+                                dropout, init, crop,    mirror,  order,   replacement};
 
 }  // namespace pastiche::streams
