@@ -16,16 +16,10 @@ struct Painting {
   double weight = 1;  // its share of the patches, relative to the others'; above 0
 };
 
-// What there is when a scale is done.
-struct PaintProgress {
-  double done = 0;  // of the work, 0 to 1
-  const std::function<Image()>& picture;  // the result so far, of the photo's size
-};
-
 struct PaintOptions {
   double strength = 0.5;     // 0: strokes are laid over the photo; 1: only the largest things are still where they were
   double stroke = 1;         // size of the strokes, relative to those of the painting at the photo's size: 0.25 to 4
-  bool keep_colors = false;  // the paintings take the photo's colours, instead of the photo theirs
+  bool keep_colors = false;  // the painting's strokes in luma alone, with the photo's chroma (ITU-R 601 YCbCr)
   Image mask = {};             // of the photo's size, by its luma: white is painted, black stays the photo; none: all of it
   std::uint64_t seed = 0;
   std::function<void(double done)> on_step = {};                  // after each step, with the share of the work that is done

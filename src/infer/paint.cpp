@@ -222,8 +222,11 @@ Painter::Painter(Backend& backend, const Image& photo, std::span<const Painting>
     content_ = with_colors_of(content_, draw(colors, finest.pixels()), options.seed);
     return;
   }
+  // What is painted is the photo's luma, by paintings that take its histogram.
+  const auto gray = [](const Image& image) { return convert(convert(image, 1), 3); };
+  content_ = gray(content_);
   const Var own = upload(backend, content_);
-  for (Image& painting : paintings_) painting = with_colors_of(painting, draw({&own, 1}, Size{painting.height, painting.width}.pixels()), options.seed);
+  for (Image& painting : paintings_) painting = with_colors_of(gray(painting), draw({&own, 1}, Size{painting.height, painting.width}.pixels()), options.seed);
 }
 
 // So many pixels of several pictures [1,H,W,C], each with its share.
@@ -303,6 +306,12 @@ Image Painter::finished(const Pixels& picture) const {
     for (std::size_t i = 0; i < result.pixels.size(); i += 3) {
       const float detail = luma(&rgb.pixels[i]) - luma(&blurred.pixels[i]);
       for (std::size_t c = i; c < i + 3; ++c) result.pixels[c] = to_byte(static_cast<float>(result.pixels[c]) + detail);
+    }
+  }
+  if (options_.keep_colors) {
+    for (std::size_t i = 0; i < result.pixels.size(); i += 3) {
+      const float change = luma(&result.pixels[i]) - luma(&rgb.pixels[i]);
+      for (std::size_t c = i; c < i + 3; ++c) result.pixels[c] = to_byte(static_cast<float>(rgb.pixels[c]) + change);
     }
   }
   if (!options_.mask.pixels.empty()) {
