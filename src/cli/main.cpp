@@ -77,8 +77,9 @@ void open_standard_descriptors(bool trains) {
 int run(int argc, char** argv) {
   open_standard_descriptors(argc > 1 && std::string_view(argv[1]) == "train");
   for (int i = 0; i < argc; ++i) typed_command += (i == 0 ? "pastiche" : " " + shell_argument(argv[i]));
-  CLI::App app{"pastiche: a GAN engine. Learns from a folder of pictures and makes new ones in their style.\n" +
-               examples({"pastiche train my-pictures --time 30m", "pastiche generate last --grid 8x8 -o grid.png"})};
+  CLI::App app{"pastiche: a GAN engine. Learns from a folder of pictures and makes new ones in their style; paints a photo in the manner of a painting.\n" +
+               examples({"pastiche train my-pictures --time 30m", "pastiche generate last --grid 8x8 -o grid.png",
+                         "pastiche paint photo.jpg --painting painting.jpg -o painted.png"})};
   app.set_version_flag("--version", std::string("pastiche ") + PASTICHE_VERSION);
   app.name("pastiche");
   app.require_subcommand(1);

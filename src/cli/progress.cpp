@@ -168,8 +168,8 @@ void WorkProgress::update(double done, std::int64_t total) {
   if (now < next_ || done <= 0) return;
   next_ = now + (live_ ? Clock::duration(100ms) : Clock::duration(30s));
   const double seconds = std::chrono::duration<double>(now - begin_).count(), part = done / static_cast<double>(total);
-  line_ = fmt::format("{}  {:.0f} of {}  {:.0f}%  ETA {}", title_, std::floor(done), total, 100 * part,
-                      clock_text(seconds * (1 / part - 1)));
+  const std::string count = total == 1 ? "" : fmt::format("{:.0f} of {}  ", std::floor(done), total);
+  line_ = fmt::format("{}  {}{:.0f}%  ETA {}", title_, count, 100 * part, clock_text(seconds * (1 / part - 1)));
   draw();
 }
 

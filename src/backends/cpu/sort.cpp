@@ -23,13 +23,13 @@ struct Lines : AxisView {
   std::int64_t first(std::int64_t item) const { return item / across * extent * inner + item % across * width; }
   std::int64_t lines(std::int64_t item) const { return std::min(width, inner - item % across * width); }
 
-  // f(in a line's own memory, in the tensor) for all elements of an item.
+  // f(where its line begins in the item's own memory, its index in the line, where it is in the tensor) for all elements of an item.
   template <class F> void for_each(std::int64_t item, F f) const {
     constexpr std::int64_t rows = 32;  // whose cache lines are still there for the next line
     const std::int64_t begin = first(item), count = lines(item);
     for (std::int64_t i = 0; i < extent; i += rows) {
       for (std::int64_t line = 0; line < count; ++line) {
-        for (std::int64_t j = i; j < std::min(i + rows, extent); ++j) f(line * extent + j, begin + j * inner + line);
+        for (std::int64_t j = i; j < std::min(i + rows, extent); ++j) f(line * extent, j, begin + j * inner + line);
       }
     }
   }
@@ -66,22 +66,6 @@ std::uint64_t* radix_sort(std::uint64_t* pairs, std::uint64_t* other, std::int64
   return pairs;
 }
 
-// Both directions of an order along an axis: move(to, from, order, elements of a line).
-template <class T, class Move> void reorder(CpuBackend& backend, int threads, Tensor& y, const Tensor& x, const Tensor& order, int axis, Move move) {
-  const Lines lines(x.shape(), axis, threads);
-  const std::int64_t n = lines.extent, block = lines.width * n;
-  for_items(threads, lines.items(), block, [=, &lines, &backend, from = x.data<T>(), at = order.data<std::int32_t>(), to = y.mutable_data<T>()](std::int64_t item) {
-    Scratch<T> values(backend, block), moved(backend, block);
-    Scratch<std::int32_t> indices(backend, block);
-    lines.for_each(item, [&](std::int64_t own, std::int64_t there) {
-      values.get()[own] = from[there];
-      indices.get()[own] = at[there];
-    });
-    for (std::int64_t line = 0; line < lines.lines(item); ++line) move(moved + line * n, values + line * n, indices + line * n, n);
-    lines.for_each(item, [&](std::int64_t own, std::int64_t there) { to[there] = moved.get()[own]; });
-  });
-}
-
 }  // namespace
 
 void CpuBackend::sort(Tensor& y, Tensor& order, const Tensor& x, int axis) {
@@ -89,43 +73,59 @@ void CpuBackend::sort(Tensor& y, Tensor& order, const Tensor& x, int axis) {
   const std::int64_t n = lines.extent, block = lines.width * n;
   with_float(x, [&]<class T>(T) {
     constexpr std::int64_t passes = 8;  // over an element, about
+    // Taken here: what throws in a parallel region ends the program.
+    Scratch<std::uint32_t> all_keys(*this, lines.items() * block);
+    Scratch<std::int32_t> all_indices(*this, lines.items() * block);
+    Scratch<std::uint64_t> all_pairs(*this, 2 * lines.items() * n);
     for_items(threads_, lines.items(), passes * block,
-              [=, this, &lines, from = x.data<T>(), to = y.mutable_data<T>(), indices = order.mutable_data<std::int32_t>()](std::int64_t item) {
-                Scratch<std::uint32_t> keys(*this, block);
-                Scratch<std::int32_t> places(*this, block);
-                Scratch<std::uint64_t> pairs(*this, n), other(*this, n);
-                lines.for_each(item, [&](std::int64_t own, std::int64_t there) { keys.get()[own] = key_of(load(from, there)); });
+              [=, &lines, keys_of_all = all_keys.get(), indices_of_all = all_indices.get(), pairs_of_all = all_pairs.get(), from = x.data<T>(),
+               to = y.mutable_data<T>(), to_order = order.mutable_data<std::int32_t>()](std::int64_t item) {
+                std::uint32_t* const keys = keys_of_all + item * block;
+                std::int32_t* const indices = indices_of_all + item * block;
+                std::uint64_t* const pairs = pairs_of_all + 2 * item * n;
+                lines.for_each(item, [&](std::int64_t line, std::int64_t i, std::int64_t there) { keys[line + i] = key_of(load(from, there)); });
                 for (std::int64_t line = 0; line < lines.lines(item); ++line) {
                   std::uint32_t* const key = keys + line * n;
-                  std::int32_t* const place = places + line * n;
-                  for (std::int64_t i = 0; i < n; ++i) pairs.get()[i] = pair_of(key[i], i);
-                  const std::uint64_t* const sorted = radix_sort(pairs, other, n);
+                  for (std::int64_t i = 0; i < n; ++i) pairs[i] = pair_of(key[i], i);
+                  const std::uint64_t* const sorted = radix_sort(pairs, pairs + n, n);
                   for (std::int64_t i = 0; i < n; ++i) {
                     key[i] = static_cast<std::uint32_t>(sorted[i] >> 32);
-                    place[i] = static_cast<std::int32_t>(sorted[i]);
+                    indices[line * n + i] = static_cast<std::int32_t>(sorted[i]);
                   }
                 }
-                lines.for_each(item, [&](std::int64_t own, std::int64_t there) {
-                  store(to, there, value_of(keys.get()[own]));
-                  indices[there] = places.get()[own];
+                lines.for_each(item, [&](std::int64_t line, std::int64_t i, std::int64_t there) {
+                  store(to, there, value_of(keys[line + i]));
+                  to_order[there] = indices[line + i];
                 });
               });
   });
 }
 
 void CpuBackend::gather(Tensor& y, const Tensor& x, const Tensor& order, int axis) {
+  const Lines lines(x.shape(), axis, threads_);
+  const std::int64_t block = lines.width * lines.extent;
   with_float(x, [&]<class T>(T) {
-    reorder<T>(*this, threads_, y, x, order, axis, [](T* to, const T* from, const std::int32_t* at, std::int64_t n) {
-      for (std::int64_t i = 0; i < n; ++i) to[i] = from[at[i]];
-    });
+    Scratch<T> copies(*this, lines.items() * block);
+    for_items(threads_, lines.items(), 2 * block,
+              [=, &lines, copies = copies.get(), from = x.data<T>(), at = order.data<std::int32_t>(), to = y.mutable_data<T>()](std::int64_t item) {
+                T* const copy = copies + item * block;
+                lines.for_each(item, [&](std::int64_t line, std::int64_t i, std::int64_t there) { copy[line + i] = from[there]; });
+                lines.for_each(item, [&](std::int64_t line, std::int64_t, std::int64_t there) { to[there] = copy[line + at[there]]; });
+              });
   });
 }
 
 void CpuBackend::scatter(Tensor& y, const Tensor& x, const Tensor& order, int axis) {
+  const Lines lines(x.shape(), axis, threads_);
+  const std::int64_t block = lines.width * lines.extent;
   with_float(x, [&]<class T>(T) {
-    reorder<T>(*this, threads_, y, x, order, axis, [](T* to, const T* from, const std::int32_t* at, std::int64_t n) {
-      for (std::int64_t i = 0; i < n; ++i) to[at[i]] = from[i];
-    });
+    Scratch<T> copies(*this, lines.items() * block);
+    for_items(threads_, lines.items(), 2 * block,
+              [=, &lines, copies = copies.get(), from = x.data<T>(), at = order.data<std::int32_t>(), to = y.mutable_data<T>()](std::int64_t item) {
+                T* const copy = copies + item * block;
+                lines.for_each(item, [&](std::int64_t line, std::int64_t, std::int64_t there) { copy[line + at[there]] = from[there]; });
+                lines.for_each(item, [&](std::int64_t line, std::int64_t i, std::int64_t there) { to[there] = copy[line + i]; });
+              });
   });
 }
 
