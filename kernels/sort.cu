@@ -43,19 +43,26 @@ struct TransposePlan {
 
 template <class To, class From, class Convert>
 __global__ __launch_bounds__(sort_threads) void transpose_kernel(To* to, const From* from, TransposePlan plan, Convert convert) {
-  __shared__ To tile[edge][edge + 1];
+  constexpr bool early = sizeof(To) >= sizeof(From);  // what lies in shared memory has four bytes, one bank each
+  __shared__ std::conditional_t<early, To, From> tile[edge][edge + 1];
   const std::uint32_t set = plan.tiles_across(blockIdx.x), outer = plan.tiles_down(set);
   const std::uint32_t column0 = (blockIdx.x - set * plan.tiles_across.divisor) * edge, row0 = (set - outer * plan.tiles_down.divisor) * edge;
   const std::uint32_t x = threadIdx.x % edge, y = threadIdx.x / edge;
   const std::int64_t first = std::int64_t{outer} * plan.rows * plan.columns;
   for (std::uint32_t i = y; i < edge; i += edge_lines) {
     const std::uint32_t row = row0 + i, column = column0 + x;
-    if (row < plan.rows && column < plan.columns) tile[i][x] = convert(from[first + std::int64_t{row} * plan.columns + column]);
+    if (row >= plan.rows || column >= plan.columns) continue;
+    const From value = from[first + std::int64_t{row} * plan.columns + column];
+    if constexpr (early) tile[i][x] = convert(value);
+    else tile[i][x] = value;
   }
   __syncthreads();
   for (std::uint32_t i = y; i < edge; i += edge_lines) {
     const std::uint32_t column = column0 + i, row = row0 + x;
-    if (row < plan.rows && column < plan.columns) to[first + std::int64_t{column} * plan.rows + row] = tile[x][i];
+    if (row >= plan.rows || column >= plan.columns) continue;
+    To& value = to[first + std::int64_t{column} * plan.rows + row];
+    if constexpr (early) value = tile[x][i];
+    else value = convert(tile[x][i]);
   }
 }
 
