@@ -32,6 +32,11 @@ TEST_F(CliPaint, PaintsOnePhotoAndAFolder) {
   EXPECT_EQ(run("paint photo.png -o sized.webp --size 20" + light_).code, 0);
   EXPECT_EQ(read_picture(folder_ / "sized.webp").width, 24);
 
+  // A mask is as large as the photo was.
+  write_file_atomically(folder_ / "mask.png", encode_png(Image{40, 48, 1, std::vector<std::uint8_t>(40 * 48, 0)}));
+  EXPECT_EQ(run("paint photo.png -o masked.png --size 20 --mask mask.png" + light_).code, 0);
+  EXPECT_EQ(read_picture(folder_ / "masked.png"), resize(read_picture(folder_ / "photo.png"), 20, 24, Filter::lanczos)) << "black: the photo stays";
+
   fs::create_directories(folder_ / "in/sub");
   fs::copy(folder_ / "photo.png", folder_ / "in/a.png");
   fs::copy(folder_ / "photo.png", folder_ / "in/sub/b.png");

@@ -73,7 +73,7 @@ int run_paint(const PaintArguments& a) {
   require_free(outputs, origin.hash, a.force);
   const auto backend = open_backend(a.device, a.threads);
   PaintOptions options = a.options;
-  if (!a.mask.empty()) options.mask = read_picture(a.mask, {.channels = 1});
+  if (!a.mask.empty()) options.mask = with_size(read_picture(a.mask, {.channels = 1}), a.size);
   const CatchSignals signals;  // what there is when one comes becomes the result
   options.stop = [] { return CatchSignals::caught() != 0; };
 
@@ -107,8 +107,9 @@ int run_paint(const PaintArguments& a) {
   }
   const int signal = CatchSignals::caught();
   if (signal == 0) return failures.report(inputs.size());
-  tell(fmt::format("stopped early: {} shows how far it came{}", quote(outputs[done - 1].native()),
-                   done < inputs.size() ? fmt::format(", and {} of {} photos are not begun", inputs.size() - done, inputs.size()) : ""));
+  const std::size_t left = inputs.size() - done;
+  const std::string shown = done == 0 ? "nothing is painted" : quote(outputs[done - 1].native()) + " shows how far it came";
+  tell(fmt::format("stopped early: {}{}", shown, left > 0 ? fmt::format("; {} of {} photos are not begun", left, inputs.size()) : ""));
   return 128 + signal;
 }
 
