@@ -74,8 +74,8 @@ struct DigitPlan {
   int shift;  // of the digit in a key
 };
 
-// For each key of this thread's, round by round: visit(round, key's index in the line, its digit, how many of its warp's keys with that
-// digit stand before it). counts[warp] are then how many there are of each.
+// For each key of this thread's, round by round: visit(round, key, its digit, how many of its warp's keys with that digit stand
+// before it). counts[warp] are then how many there are of each.
 template <class Visit>
 __device__ inline void rank_digits(std::uint32_t (&counts)[sort_warps][digits], const std::uint32_t* line, std::uint32_t tile, const DigitPlan& plan,
                                    Visit visit) {
@@ -101,7 +101,7 @@ __device__ inline void rank_digits(std::uint32_t (&counts)[sort_warps][digits], 
     __syncwarp();
     if (inside && before == 0) counts[warp][digit] = counted + __popc(peers);
     __syncwarp();
-    if (inside) visit(round, index, key, digit, counted + before);
+    if (inside) visit(round, key, digit, counted + before);
   }
   __syncthreads();
 }
@@ -109,7 +109,7 @@ __device__ inline void rank_digits(std::uint32_t (&counts)[sort_warps][digits], 
 __global__ __launch_bounds__(sort_threads) void sort_count_kernel(std::uint32_t* tile_counts, const std::uint32_t* keys, DigitPlan plan) {
   __shared__ std::uint32_t counts[sort_warps][digits];
   const std::uint32_t line = plan.tiles(blockIdx.x), tile = blockIdx.x - line * plan.tiles.divisor;
-  rank_digits(counts, keys + std::int64_t{line} * plan.n, tile, plan, [](int, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t) {});
+  rank_digits(counts, keys + std::int64_t{line} * plan.n, tile, plan, [](int, std::uint32_t, std::uint32_t, std::uint32_t) {});
   std::uint32_t sum = 0;
   for (int warp = 0; warp < sort_warps; ++warp) sum += counts[warp][threadIdx.x];
   tile_counts[std::int64_t{blockIdx.x} * digits + threadIdx.x] = sum;
@@ -144,7 +144,7 @@ __global__ __launch_bounds__(sort_threads) void sort_scatter_kernel(std::uint32_
   const std::int64_t first = std::int64_t{line} * plan.n;
   std::uint32_t key[sort_rounds], digit[sort_rounds], rank[sort_rounds];
   for (std::uint32_t& d : digit) d = digits;
-  rank_digits(counts, keys + first, tile, plan, [&](int round, std::uint32_t, std::uint32_t its_key, std::uint32_t its_digit, std::uint32_t its_rank) {
+  rank_digits(counts, keys + first, tile, plan, [&](int round, std::uint32_t its_key, std::uint32_t its_digit, std::uint32_t its_rank) {
     key[round] = its_key;
     digit[round] = its_digit;
     rank[round] = its_rank;

@@ -20,8 +20,8 @@ inline constexpr Range swd_directions{0x7000, 1};     // what it projects them o
 inline constexpr Range eval_pictures{0x8000, 1};      // which pictures of a set are compared
 inline constexpr Range paint_directions{0x9000, 1};   // what patches of a painting are projected on
 inline constexpr Range paint_pixels{0x9001, 1};       // which of its patches are compared
-inline constexpr Range paint_offsets{0x9003, 1};      // where they begin
 inline constexpr Range paint_colors{0x9002, 1};       // rotations of colours
+inline constexpr Range paint_offsets{0x9003, 1};      // where a step's patches begin
 inline constexpr Range dropout{0x10000, 0xf0000};     // + layer, + 256 per pass of the network within a step
 inline constexpr Range init{0x100000, 0x100000};      // + number of the parameter, + the network's letter << 24
 inline constexpr Range crop{0x63726f70, 1};           // "crop": where a picture is cropped

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "infer/luma.h"
 #include "pastiche/losses.h"
 #include "pastiche/optim.h"
 
@@ -46,7 +47,6 @@ bool transparent(const Image& image) {
   return true;
 }
 
-float luma(const std::uint8_t* rgb) { return 0.299f * rgb[0] + 0.587f * rgb[1] + 0.114f * rgb[2]; }
 std::uint8_t to_byte(float v) { return static_cast<std::uint8_t>(std::lrint(std::clamp(v, 0.0f, 255.0f))); }
 
 Image resized(const Image& image, Size size) {
@@ -159,7 +159,6 @@ class Painter {
  private:
   Pixels with_details(const Pixels& coarse, Size coarse_size, Size size) const;
   void optimise(Pixels& picture);
-  Var target(std::span<const Pixels> paintings, const Var& w, std::int64_t patches, std::int64_t stride) const;
   Var draw(std::span<const Var> from, std::int64_t count) const;
   Image finished(const Pixels& picture) const;
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "backends/plan.h"
+#include "infer/luma.h"
 
 namespace pastiche {
 namespace {
@@ -46,8 +47,6 @@ Tensor run(Translator& network, const Tensor& bytes, DType precision, NormConsta
   backend.quantize(result, y.value());
   return result;
 }
-
-float luma(const std::uint8_t* rgb) { return 0.299f * rgb[0] + 0.587f * rgb[1] + 0.114f * rgb[2]; }
 
 // From the source's pixel towards the network's, both of `channels`.
 void blend(std::uint8_t* pixel, const std::uint8_t* styled, int channels, bool with_alpha, const StylizeOptions& options) {
