@@ -121,6 +121,12 @@ TEST(Idx, RefusesWhatIsNotExact) {
     SCOPED_TRACE(name);
     EXPECT_NE(refusal(ExitCode::bad_data, [&bytes = bytes] { parse_idx(bytes, 3); }), "");
   }
+  // Memory for what a header claims is asked for only where the file can hold it.
+  const Bytes claims_3_gb = header(0x803, 50'000, 250, 250, 4);
+  for (const Bytes& file : {claims_3_gb, dirty::gzip(claims_3_gb)}) {
+    const std::string reason = refusal(ExitCode::bad_data, [&] { parse_idx(file, 3); });
+    EXPECT_NE(reason.find("can't hold"), std::string::npos) << reason;
+  }
   EXPECT_EQ(parse_idx(good, 3).shape, (std::vector<std::int64_t>{5, 3, 4}));
   for (std::size_t size = 0; size < zipped.size(); ++size) {
     EXPECT_THROW(parse_idx(std::span(zipped).first(size), 3), Error) << size;

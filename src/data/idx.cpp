@@ -28,8 +28,7 @@ bool is_gzip(std::span<const std::byte> file) {
   return file.size() >= 2 && file[0] == std::byte{0x1f} && file[1] == std::byte{0x8b};
 }
 
-// Appends `count` bytes to `out` of what `file` holds, from the byte `begin`; fewer where it holds fewer. Memory grows as they come:
-// what the header claims is not there for certain.
+// Appends `count` bytes to `out` of what `file` holds, from the byte `begin`; fewer where it holds fewer.
 void append_contents(std::vector<std::uint8_t>& out, std::span<const std::byte> file, std::size_t begin, std::size_t count) {
   const std::size_t wanted = out.size() + count;
   const auto take = [&](const std::uint8_t* bytes, std::size_t size) {
@@ -37,7 +36,7 @@ void append_contents(std::vector<std::uint8_t>& out, std::span<const std::byte> 
     begin -= skipped;
     out.insert(out.end(), bytes + skipped, bytes + skipped + std::min(size - skipped, wanted - out.size()));
   };
-  out.reserve(wanted);  // of the address space; pages come as they are written
+  out.reserve(wanted);
   if (!is_gzip(file)) return take(reinterpret_cast<const std::uint8_t*>(file.data()), file.size());
   Inflater inflater(16 + MAX_WBITS);
   z_stream& stream = inflater.stream;
@@ -148,10 +147,10 @@ Idx parse_idx(std::span<const std::byte> file, int rank) {
       bad_idx(fmt::format("IDX of pictures with a side of {}, expected at most 65535", idx.shape.back()));
     }
   }
-  // Deflate shrinks by at most 1032, so a larger claim is false, and not worth the memory.
-  if (is_gzip(file) && count / 1040 > static_cast<std::int64_t>(file.size())) {
-    bad_idx(fmt::format("{} bytes of gzip can't hold the {} bytes that the IDX header says; copy the file again",
-                        file.size(), count));
+  // A larger claim than the file can hold is false, and not worth the memory. Deflate shrinks by at most 1032.
+  if (const std::int64_t ratio = is_gzip(file) ? 1040 : 1; count / ratio > static_cast<std::int64_t>(file.size())) {
+    bad_idx(fmt::format("{} bytes{} can't hold the {} bytes that the IDX header says; copy the file again", file.size(),
+                        ratio > 1 ? " of gzip" : "", count));
   }
   append_contents(idx.values, file, header_bytes, static_cast<std::size_t>(count) + 1);  // one more, to see whether there is more
   if (std::ssize(idx.values) != count) {
