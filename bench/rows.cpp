@@ -4,9 +4,10 @@
 
 #include <algorithm>
 
+#include "methods/gan.h"
+#include "methods/translation.h"
 #include "op_cases.h"
 #include "pastiche/train.h"
-#include "train/task.h"
 
 namespace pastiche::bench {
 namespace {
@@ -52,24 +53,22 @@ std::string ModelCase::name() const {
 std::vector<ModelCase> model_cases(const std::string& model, ImageSize size, int ngf, int ndf, std::int64_t batch,
                                    const std::string& step) {
   std::vector<ModelCase> cases;
-  for (const std::string& name : is_translation(model) ? std::vector{model} : model_names()) {
-    if (!model.empty() && model != name) continue;
-    std::vector<ImageSize> sizes{{28, 28}, {64, 64}, {128, 128}};
-    if (name == "article") sizes.resize(1);  // the article's own
-    if (is_translation(name)) sizes = {{64, 64}, {256, 256}};
+  for (const Method* method : methods()) {
+    const std::string name = method->name();
+    if (model.empty() ? is_translation(name) : model != name) continue;
+    std::vector<ImageSize> sizes = method->bench_sizes();
     if (size.height > 0) sizes = {size};
     for (const ImageSize each : sizes) {
       ModelCase c{.config = default_config(name), .model = {}, .network = {}};
       c.config.size = each;
       c.config.channels = std::max(each.height, each.width) <= 28 ? 1 : 3;  // those of MNIST, and pictures in colour
-      c.config.ngf = ngf;
-      c.config.ndf = ndf;
+      if (has_option(name, "ngf")) c.config.ngf = ngf, c.config.ndf = ndf;
       c.config.batch = static_cast<int>(batch);
       if (is_translation(name)) {
         c.network = translator_of(c.config);
       } else {
         c.config.step = step;
-        c.model = {.name = name, .height = each.height, .width = each.width, .channels = c.config.channels, .ngf = ngf, .ndf = ndf};
+        c.model = find_gan_method(name).model_of(c.config);
       }
       cases.push_back(std::move(c));
     }
@@ -109,12 +108,8 @@ ModelRows model_rows(const ModelCase& c, DType dtype) {
 
 std::function<void()> step_of(const ModelCase& c, Backend& backend, DType dtype) {
   const std::vector<std::uint8_t> pictures = some_pictures(c, c.config.batch);
-  if (is_translation(c.config.model)) {
-    const auto trainer = std::make_shared<TranslationTrainer>(backend, c.config, c.network, dtype);
-    return [trainer, pictures] { trainer->step(pictures, pictures); };
-  }
-  const auto trainer = std::make_shared<GanTrainer>(backend, c.config, c.model, dtype);
-  return [trainer, pictures] { trainer->step(pictures); };
+  const std::shared_ptr<Trainer> trainer = find_method(c.config.model).make_trainer(backend, c.config, dtype);
+  return [trainer, pictures] { trainer->step({pictures, pictures}); };
 }
 
 std::function<void()> generation_of(const ModelCase& c, Backend& backend, DType dtype) {

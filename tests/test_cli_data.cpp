@@ -7,9 +7,9 @@
 
 #include "cli.h"
 #include "dirty_folder.h"
+#include "methods/method.h"
 #include "pastiche/backend.h"
 #include "pastiche/data.h"
-#include "train/task.h"
 
 namespace pastiche {
 namespace {
@@ -188,20 +188,20 @@ TEST_F(CliData, PicturesThatBreakLaterAreReplacedAndTold) {
     config.data = data;
     config.size = {256, 256};
     config.ngf = config.ndf = 1;
-    config.nz = 4;
     config.batch = 4;
     config.grid = "2x2";
     if (model == "pix2pix") config.holdout = "0.01";
-    const auto task = make_task(config);
+    const Method& method = find_method(model);
+    const auto training_data = method.open_data(config);
     const auto backend = make_backend("cpu", 1);
-    const auto trainer = task->make_trainer(*backend);
-    const Image before = task->samples(*trainer);
-    task->start_loading({.threads = 1});
+    const auto trainer = method.make_trainer(*backend, config, DType::f32);
+    const Image before = trainer->samples(training_data->examples());
+    training_data->start_loading({.threads = 1});
     break_a_third(data);
     std::vector<std::string> notes;
     for (int step = 0; step < 20; ++step) {
-      task->prefetch(*trainer);
-      for (std::string& note : task->take_notes()) notes.push_back(std::move(note));
+      training_data->prefetch(*trainer);
+      for (std::string& note : training_data->take_notes()) notes.push_back(std::move(note));
     }
     // Five by name, and then each time that their number has doubled.
     ASSERT_GE(notes.size(), 6u);
@@ -210,10 +210,10 @@ TEST_F(CliData, PicturesThatBreakLaterAreReplacedAndTold) {
     EXPECT_NE(notes[0].find("; another picture takes its place"), std::string::npos) << notes[0];
     EXPECT_NE(notes[5].find("10 pictures can't be used any more"), std::string::npos) << notes[5];
     EXPECT_NE(notes[5].find("`pastiche data check " + data.string() + "`"), std::string::npos) << notes[5];
-    EXPECT_GE(task->skipped(), 10);
-    EXPECT_EQ(task->samples(*trainer), before);  // what is shown was read at the start
-    EXPECT_NO_THROW(task->reals());
-    const std::string measured = task->measure(*trainer);
+    EXPECT_GE(training_data->skipped(), 10);
+    EXPECT_EQ(trainer->samples(training_data->examples()), before);  // what is shown was read at the start
+    EXPECT_NO_THROW(training_data->reals());
+    const std::string measured = trainer->measure(training_data->held_out());
     if (model == "dcgan") continue;
     const auto pictures = nlohmann::json::parse(measured)["pictures"].get<int>();  // of 15 held out
     EXPECT_GT(pictures, 0);

@@ -30,7 +30,7 @@ TEST_F(Cli, TrainTakesAFolder) {
   };
   refused("train 'My Pictures' --data " + emoji + small, "expected one folder");
   refused("train 'Your Pictures'" + small, "neither there, as a folder of pictures, nor a method");
-  refused("train 'My Pictures' " + emoji + small, "is no method");
+  refused("train 'My Pictures' " + emoji + small, "expected one folder of pictures, or a method");
   refused("train runs/00000-dcgan-My-Pictures", "`pastiche train --resume runs/00000-dcgan-My-Pictures`");
 }
 

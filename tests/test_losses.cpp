@@ -1,4 +1,5 @@
 // Losses and their gradients against values that were worked out by hand.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -92,11 +93,10 @@ const std::map<std::string, Formula> formulas{
 std::vector<std::string> losses_of_the_options() {
   std::vector<std::string> names;
   TrainConfig config;
-  visit_options(config, [&](std::string_view name, auto&, const auto& rule, const char*) {
-    if constexpr (std::is_same_v<decltype(rule), const option::OneOf&>) {
-      if (name == "loss") names = rule.names;
-    }
-  });
+  for (const AdversarialLoss& loss : adversarial_losses()) {
+    names.emplace_back(loss.name);
+    parse_config(fmt::format("loss = '{}'", loss.name), "test", config);
+  }
   return names;
 }
 

@@ -114,16 +114,21 @@ TEST(Paint, IsTheSameForOneSeedAndAnotherForAnother) {
   EXPECT_NE(painted(photo(), options), painted(photo(), {.strength = 0, .seed = 6}));
 }
 
-// A few steps with the kernels of a GPU, and with those of cpu: what rounds differently shows in few bytes, by little.
+// A few steps with the kernels of a GPU, and with those of cpu. Adam's first steps go by the sign of a gradient, and where that is nearly 0,
+// rounding decides it: here 1 level of 255 on the average was seen, on other processors less, while the photo moves by 72.
 TEST(Paint, IsNearlyTheSameOnAGpusKernels) {
   const auto few_steps = [](const char* device) {
     int steps = 0;
     return paint(*make_backend(device, 2), photo(24, 24), std::vector<Painting>{{painting()}}, {.strength = 0, .stop = [&] { return ++steps == 3; }});
   };
+  const auto distance = [](const Image& a, const Image& b) {
+    double sum = 0;
+    for (std::size_t i = 0; i < a.pixels.size(); ++i) sum += std::abs(a.pixels[i] - b.pixels[i]);
+    return sum / static_cast<double>(a.pixels.size());
+  };
   const Image a = few_steps("cpu"), b = few_steps("simt");
-  std::size_t differing = 0;
-  for (std::size_t i = 0; i < a.pixels.size(); ++i) differing += std::abs(a.pixels[i] - b.pixels[i]) > 2;
-  EXPECT_LT(differing, a.pixels.size() / 50);
+  EXPECT_LT(distance(a, b), 4);
+  EXPECT_GT(distance(a, photo(24, 24)), 40);
 }
 
 TEST(Paint, KeepsAlphaMaskAndColors) {

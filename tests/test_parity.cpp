@@ -167,8 +167,9 @@ TEST_P(TranslationParity, TenStepsAreThoseOfPyTorch) {
   const auto settings = nlohmann::json::parse(file_.metadata.at("case"));
   const TranslatorConfig network = translator_config_from_json(settings.at("network").dump());
   TrainConfig config;
-  parse_config(settings.at("train").get<std::string>(), GetParam(), config);
-  TranslationTrainer trainer(*backend_, config, network, DType::f64);
+  parse_config(settings.at("train").get<std::string>(), GetParam(), config, {.options = true});
+  const auto made = make_translation_trainer(*backend_, config, network, DType::f64);
+  TranslationTrainer& trainer = *made;
   trainer.set_total_steps(steps);
   int tensors = 0;
   for (const Trainer::Network& each : trainer.networks()) {

@@ -41,7 +41,7 @@ class Training : public testing::Test {
     config.snap = "1000000";
     config.dropout = 0.25;
     config.mirror = true;
-    config.d_norm = true;
+    parse_config("d-norm = true", "test", config);
     config.threads = 2;
     config.seed = 7;
     return config;
@@ -93,20 +93,22 @@ TEST_F(Training, ResumedFromAnyStepSameBytes) {
 }
 
 TEST_F(Training, JointStepAndMinimaxAndPenaltiesTrain) {
-  TrainConfig config = small("joint");
-  config.steps = 5;
-  config.step = "joint";
-  config.loss = "minimax";
-  config.label_smoothing = 0.1;
-  config.l1 = 1e-6;
-  config.l2 = 1e-5;
-  const RunResult run = train(config, silent);
-  EXPECT_EQ(run.step, 5);
-  config.model = "article";
-  config.base = 1;
-  config.size = {4, 4};
-  config.out = (folder_ / "article").string();
-  EXPECT_EQ(train(config, silent).step, 5);
+  const auto unusual = [](TrainConfig config) {
+    config.steps = 5;
+    config.step = "joint";
+    config.loss = "minimax";
+    config.label_smoothing = 0.1;
+    config.l1 = 1e-6;
+    config.l2 = 1e-5;
+    return config;
+  };
+  EXPECT_EQ(train(unusual(small("joint")), silent).step, 5);
+  TrainConfig article = unusual(default_config("article"));
+  parse_config("base = 1\ngrid = '2x2'\nbatch = 16", "test", article);
+  article.data = (test_data / "emoji32").string();
+  article.size = {4, 4};
+  article.out = (folder_ / "article").string();
+  EXPECT_EQ(train(article, silent).step, 5);
 }
 
 double distance(const Image& a, const Image& b) {

@@ -15,6 +15,7 @@
 #include "pastiche/files.h"
 #include "pastiche/metrics.h"
 #include "pastiche/pairs.h"
+#include "pastiche/patch_nce.h"
 #include "pastiche/train.h"
 #include "refusal.h"
 
@@ -164,8 +165,7 @@ class Translation : public testing::Test {
     config.ngf = config.ndf = 4;
     config.batch = 4;
     config.blocks = 2;
-    config.pool = 6;  // full after the first steps
-    config.patches = 32;
+    parse_config("pool = 6\npatches = 32", "test", config, {.options = true});  // a pool that is full after the first steps
     config.grid = "2x2";
     config.snap = "1000000";
     config.holdout = "5%";
@@ -277,7 +277,8 @@ TEST_F(Translation, LearningRatesFallToTheEnd) {
   const TranslatorConfig network{.name = "unet", .height = 16, .width = 16, .ngf = 4, .depth = 2};
   const std::vector<std::uint8_t> a(2 * 16 * 16 * 3, 30), b(2 * 16 * 16 * 3, 200);
   const auto moved = [&](std::int64_t total, int steps) {  // by the last step
-    TranslationTrainer trainer(*backend, config, network);
+    const auto made = make_translation_trainer(*backend, config, network);
+    TranslationTrainer& trainer = *made;
     trainer.set_total_steps(total);
     std::vector<double> before;
     for (int i = 0; i < steps; ++i) {
@@ -329,7 +330,8 @@ TEST_F(Translation, Pix2PixLearnsAFewPairs) {
   const auto backend = make_backend("cpu", 2);
   TrainConfig config = small("pix2pix", "");
   config.lr_g = config.lr_d = 2e-3;
-  TranslationTrainer trainer(*backend, config, {.name = "unet", .height = 16, .width = 16, .ngf = 16, .depth = 2});
+  const auto made = make_translation_trainer(*backend, config, {.name = "unet", .height = 16, .width = 16, .ngf = 16, .depth = 2});
+  TranslationTrainer& trainer = *made;
   const auto l1 = [&] { return picture_distance(translate_pictures(trainer.averaged(), sources), targets).l1; };
   const double before = l1();
   for (int i = 0; i < 300; ++i) trainer.step(a, b);
@@ -344,8 +346,9 @@ TEST_F(Translation, UnpairedMethodsTakeTheOthersStyle) {
     const auto backend = make_backend("cpu", 2);
     TrainConfig config = small(model, "");
     config.lr_g = config.lr_d = 1e-3;
-    config.lambda_identity = 0;
-    TranslationTrainer trainer(*backend, config, {.height = 16, .width = 16, .ngf = 8, .blocks = 1});
+    parse_config("lambda-identity = 0", "test", config, {.options = true});
+    const auto made = make_translation_trainer(*backend, config, {.height = 16, .width = 16, .ngf = 8, .blocks = 1});
+    TranslationTrainer& trainer = *made;
     for (int step = 0; step < 100; ++step) {
       std::vector<std::uint8_t> a, b;
       for (int i = 0; i < 4; ++i) {

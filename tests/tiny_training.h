@@ -39,8 +39,7 @@ class TinyTraining : public testing::Test {
     config.ngf = config.ndf = 4;
     config.blocks = 2;
     config.dropout = 0;
-    config.pool = 4;  // full after the first step
-    config.patches = 32;
+    parse_config("pool = 4\npatches = 32", "test", config, {.options = true});  // a pool that is full after the first step
     config.grid = "1x1";
     config.steps = 4;
     return config;

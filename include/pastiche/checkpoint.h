@@ -42,7 +42,7 @@ ModelCard read_model_card(const SafetensorsFile& file, const std::filesystem::pa
 // The same of a network that turns pictures into others.
 struct TranslatorCard {
   TranslatorConfig network;
-  std::string method;  // "pix2pix", "cyclegan" or "cut"
+  std::string method;  // that it was learned by
   std::int64_t step = 0;
   std::string data;
   std::string data_fingerprint;

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -17,9 +18,65 @@ struct ImageSize {
   bool operator==(const ImageSize&) const = default;
 };
 
-// What `pastiche train` can be told. visit_options() below says what each member means and allows.
+// What an option allows.
+namespace option {
+class Rule {
+ public:
+  virtual ~Rule() = default;
+  virtual bool accepts(double) const { return true; }
+  virtual bool accepts(const std::string&) const { return true; }
+  virtual bool accepts(ImageSize) const { return true; }
+  virtual std::string expected() const { return {}; }  // in words for a message, such as "0 to 1"; empty: any
+};
+}  // namespace option
+
+enum class OptionGroup { data, network, loss, optimizer, length, output, machine };
+
+// An option of `pastiche train`. `name` is the flag without its dashes and the TOML key; '-' and '_' are equal in both.
+struct Option {
+  const char* name;
+  OptionGroup group;
+  const option::Rule& rule;
+  const char* help;
+};
+
+class OptionVisitor {
+ public:
+  virtual ~OptionVisitor() = default;
+  virtual void visit(const Option&, bool&) = 0;
+  virtual void visit(const Option&, int&) = 0;
+  virtual void visit(const Option&, double&) = 0;
+  virtual void visit(const Option&, std::string&) = 0;
+};
+
+// The options that one method has and no other, with their values.
+class MethodOptions {
+ public:
+  virtual ~MethodOptions() = default;
+  virtual std::unique_ptr<MethodOptions> copy() const = 0;
+  virtual void visit(OptionVisitor&) = 0;
+};
+
+// A MethodOptions that is copied with what it is in. Empty for a method without options of its own.
+class OwnOptions {
+ public:
+  explicit OwnOptions(std::unique_ptr<MethodOptions> options = {}) : options_(std::move(options)) {}
+  OwnOptions(const OwnOptions& other) : options_(other.options_ ? other.options_->copy() : nullptr) {}
+  OwnOptions(OwnOptions&&) = default;
+  OwnOptions& operator=(OwnOptions other) { return options_.swap(other.options_), *this; }
+  MethodOptions* get() const { return options_.get(); }
+
+ private:
+  std::unique_ptr<MethodOptions> options_;
+};
+
+// What `pastiche train` can be told. visit_options() below says what each member means and allows. Made with the defaults of the first
+// method; default_config() makes it for others.
 struct TrainConfig {
-  std::string model = "dcgan";
+  TrainConfig();
+
+  std::string model;  // the method
+  OwnOptions own;     // of that method
   std::string data;
   std::string style;
   std::string holdout = "0";
@@ -33,11 +90,9 @@ struct TrainConfig {
   double crop = 1;
   bool strict = false;
 
-  int base = 0;
   int nz = 100;
   int ngf = 0;
   int ndf = 0;
-  bool d_norm = false;
   double dropout = 0;
   std::string network = "resnet";
   int blocks = 0;
@@ -47,13 +102,6 @@ struct TrainConfig {
   std::string step = "alternating";
   double label_smoothing = 0;
   std::string augment = "auto";
-  double lambda_l1 = 100;
-  double lambda_cycle = 10;
-  double lambda_identity = 0.5;
-  int pool = 50;
-  double lambda_nce = 1;
-  int patches = 256;
-  double temperature = 0.07;
   double l1 = 0;
   double l2 = 0;
   int batch = 0;
@@ -83,11 +131,11 @@ struct TrainConfig {
   std::int64_t seed = 0;
 };
 
-// pix2pix, cyclegan and cut learn to turn pictures of one domain into another's; the other models make new ones.
-bool is_translation(const std::string& model);
-bool is_model(const std::string& name);  // whether --model takes it
+bool is_method(const std::string& name);
+// Whether a method learns to turn pictures of one domain into another's; the others make new ones.
+bool is_translation(const std::string& method);
 // What is not said: the papers' settings, and sizes that a processor can learn; with the preset "full" the papers' sizes too.
-TrainConfig default_config(const std::string& model, const std::string& preset = "small");
+TrainConfig default_config(const std::string& method, const std::string& preset = "small");  // Error(usage) for no method
 
 inline constexpr int most_threads = 4096;
 
@@ -95,44 +143,39 @@ inline constexpr int most_threads = 4096;
 DType activation_dtype(const TrainConfig& config);
 KernelChoice kernel_choice(const TrainConfig& config);
 
-// When --steps, --kimg, --epochs and --time are all absent: 17 passes over MNIST, enough for clear pictures of 28 to 64
-// pixels; of a translator, whose steps cost ten times that, fewer.
-inline constexpr double default_kimg = 1000;
-inline constexpr double default_translation_kimg = 100;
-
-// What an option allows. Each has accepts(value) and expected(), the words for a message such as "0 to 1".
 namespace option {
 
-struct Any {
-  template <class T>
-  bool accepts(const T&) const { return true; }
-  std::string expected() const { return {}; }
-};
+struct Any : Rule {};
 
-struct Range {
+struct Range : Rule {
+  Range(double least, double most) : min(least), max(most) {}
   double min, max;  // both allowed
-  bool accepts(double value) const { return value >= min && value <= max; }
-  std::string expected() const;
+  bool accepts(double value) const override { return value >= min && value <= max; }
+  std::string expected() const override;
 };
 
-struct OneOf {
+struct OneOf : Rule {
+  explicit OneOf(std::vector<std::string> all) : names(std::move(all)) {}
   std::vector<std::string> names;
-  bool accepts(const std::string& value) const;
-  std::string expected() const;
+  bool accepts(const std::string& value) const override;
+  std::string expected() const override;
 };
 
 // A text that a function below can parse.
-struct Form {
-  bool (*accepts)(const std::string&);
-  const char* words;
-  std::string expected() const { return words; }
+struct Form : Rule {
+  Form(bool (*parses)(const std::string&), std::string form) : accepted(parses), words(std::move(form)) {}
+  bool (*accepted)(const std::string&);
+  std::string words;
+  bool accepts(const std::string& value) const override { return accepted(value); }
+  std::string expected() const override { return words; }
 };
 
 // "auto", or both sides in [min, max].
-struct Sides {
+struct Sides : Rule {
+  Sides(int least, int most) : min(least), max(most) {}
   int min, max;
-  bool accepts(ImageSize size) const;
-  std::string expected() const;
+  bool accepts(ImageSize size) const override;
+  std::string expected() const override;
 };
 
 bool is_duration(const std::string&);  // or empty
@@ -143,111 +186,184 @@ bool is_share(const std::string&);
 bool is_augment(const std::string&);
 bool is_name(const std::string&);  // or empty
 
-struct Kernels {  // what parse_kernels() reads
-  bool accepts(const std::string& value) const;
-  std::string expected() const;
+struct Kernels : Rule {  // what parse_kernels() reads
+  bool accepts(const std::string& value) const override;
+  std::string expected() const override;
 };
 
-struct Channels {
-  bool accepts(int channels) const { return channels == 0 || channels == 1 || channels == 3 || channels == 4; }
-  std::string expected() const { return "1 (gray), 3 (colour), 4 (with alpha) or 0 (as the data)"; }
+struct Channels : Rule {
+  bool accepts(double channels) const override { return channels == 0 || channels == 1 || channels == 3 || channels == 4; }
+  std::string expected() const override { return "1 (gray), 3 (colour), 4 (with alpha) or 0 (as the data)"; }
+};
+
+struct Methods : Rule {
+  bool accepts(const std::string& name) const override { return is_method(name); }
+  std::string expected() const override;
+};
+
+struct Losses : Rule {
+  bool accepts(const std::string& name) const override;
+  std::string expected() const override;
 };
 
 }  // namespace option
 
-// The one table of options. Calls visit(name, member, rule, help) for each, in the order of help texts and files, with
-// member one of std::string, bool, int, std::int64_t, double, ImageSize (const where `config` is) and rule one of the
-// option:: types. `name` is the flag without its dashes and the TOML key; '-' and '_' are equal in both.
+// The options that all methods or several have. Methods say which of these they have besides the common ones, and bring their own
+// (src/methods/method.h).
 template <class Config, class Visitor>
-void visit_options(Config& config, Visitor&& visit) {
+void visit_shared_options(Config& config, Visitor&& visit) {
   using namespace option;
-  visit("model", config.model, Form{is_model, "dcgan, article, pix2pix, cyclegan, cut"}, "what is learnt: dcgan and article make new pictures, the others turn pictures into others");
-  visit("data", config.data, Any{}, "folder or zip of pictures, or IDX file (.gz too), to learn from");
-  visit("style", config.style, Any{}, "folder of what pictures are to be turned into; without it, --data holds both: A/ and B/, "
-        "trainA/ and trainB/, or pictures side by side");
-  visit("holdout", config.holdout, Form{is_share, "a share such as 5% or 0.05, below 1"},
-        "share of the pictures kept from training, for samples and for measuring");
-  visit("out", config.out, Any{}, "folder that run folders are made in");
-  visit("name", config.name, Form{is_name, "letters, digits, '.', '_' and '-'"},
-        "name of the run folder after its number; empty: from model and data");
-  visit("size", config.size, Sides{4, 4096}, "pixels a side, or WIDTHxHEIGHT; auto: as the data, but squares where pictures differ in size, and at most 64 on a "
-        "processor and 128 on a GPU");
-  visit("preset", config.preset, OneOf{{"small", "full"}}, "small: translators that a processor can learn; full: the papers' sizes");
-  visit("channels", config.channels, Channels{}, "1 gray, 3 colour, 4 with alpha, 0: as the data");
-  visit("background", config.background, Form{is_color, "six hexadecimal digits such as ffffff"},
-        "colour behind transparent pictures, RRGGBB");
-  visit("mirror", config.mirror, Any{}, "also show every picture mirrored left to right");
-  visit("crop", config.crop, Range{1, 4}, "pictures to translate are resized to this times the size, and cropped at random");
-  visit("strict", config.strict, Any{}, "refuse data with a picture that can't be read, instead of leaving it out");
+  using enum OptionGroup;
+  visit({"model", data, Methods{}, "the method, which says what is learnt"}, config.model);
 
-  visit("base", config.base, Range{0, 1024}, "side of the generator's first feature map; 0: a quarter of the size");
-  visit("nz", config.nz, Range{1, 4096}, "length of the latent vector z");
-  visit("ngf", config.ngf, Range{0, 1024}, "channels of the generator's last hidden layer; 0: 64 on a GPU; on a processor 16, 32 or 64, by what "
-        "--time, or half an hour, is enough for");
-  visit("ndf", config.ndf, Range{0, 1024}, "channels of the discriminator's first layer; 0: as many as --ngf");
-  visit("d-norm", config.d_norm, Any{}, "batch norm in the discriminator");
-  visit("dropout", config.dropout, Range{0, 0.95}, "dropout probability in the discriminator; of a unet, in its innermost decoders");
-  visit("network", config.network, OneOf{{"unet", "resnet"}}, "generator of a translation");
-  visit("blocks", config.blocks, Range{0, 64}, "residual blocks of a resnet; 0: 4, 6 from 128 pixels, with --preset full 9 from 256");
-  visit("depth", config.depth, Range{0, 12}, "halvings of a unet; 0: until the smaller side is at most 7, with --preset full 1");
+  visit({"data", data, Any{}, "folder or zip of pictures, or IDX file (.gz too), to learn from"}, config.data);
+  visit({"style", data, Any{},
+         "folder of what pictures are to be turned into; without it, --data holds both: A/ and B/, trainA/ and trainB/, or "
+         "pictures side by side"},
+        config.style);
+  visit({"holdout", data, Form{is_share, "a share such as 5% or 0.05, below 1"},
+         "share of the pictures kept from training, for samples and for measuring"},
+        config.holdout);
+  visit({"size", data, Sides{4, 4096},
+         "pixels a side, or WIDTHxHEIGHT; auto: as the data, but squares where pictures differ in size, and at most 64 on "
+         "a processor and 128 on a GPU"},
+        config.size);
+  visit({"channels", data, Channels{}, "1 gray, 3 colour, 4 with alpha, 0: as the data"}, config.channels);
+  visit({"background", data, Form{is_color, "six hexadecimal digits such as ffffff"},
+         "colour behind transparent pictures, RRGGBB"},
+        config.background);
+  visit({"mirror", data, Any{}, "also show every picture mirrored left to right"}, config.mirror);
+  visit({"crop", data, Range{1, 4}, "pictures to translate are resized to this times the size, and cropped at random"}, config.crop);
+  visit({"strict", data, Any{}, "refuse data with a picture that can't be read, instead of leaving it out"}, config.strict);
 
-  visit("loss", config.loss, OneOf{{"non-saturating", "minimax", "lsgan", "hinge"}}, "adversarial loss");
-  visit("step", config.step, OneOf{{"alternating", "joint"}},
-        "alternating: D, then G against the new D; joint: both gradients before both updates");
-  visit("label-smoothing", config.label_smoothing, Range{0, 0.5},
-        "target of real pictures is 1 minus this (one-sided)");
-  visit("augment", config.augment, Form{is_augment, "auto, none, or of color, translation and cutout, with commas between"},
-        "what changes pictures before the discriminator sees them, real and made ones alike (DiffAugment): for few pictures; auto: all three below 5000 pictures, none for translations");
-  visit("lambda-l1", config.lambda_l1, Range{0, 1e6}, "pix2pix: weight of the L1 distance to the picture's partner");
-  visit("lambda-cycle", config.lambda_cycle, Range{0, 1e6}, "cyclegan: weight of the L1 distance to the picture after there and back");
-  visit("lambda-identity", config.lambda_identity, Range{0, 1e6},
-        "cyclegan: weight of leaving the target's pictures as they are, as a part of lambda-cycle");
-  visit("pool", config.pool, Range{0, 10000}, "cyclegan: earlier results that its discriminators are shown again");
-  visit("lambda-nce", config.lambda_nce, Range{0, 1e6}, "cut: weight of the patchwise contrastive loss");
-  visit("patches", config.patches, Range{2, 65536}, "cut: patches of a picture that are compared");
-  visit("temperature", config.temperature, Range{0.02, 10}, "cut: what similarities are divided by");
-  visit("l1", config.l1, Range{0, 10}, "L1 penalty on the weights");
-  visit("l2", config.l2, Range{0, 10}, "L2 penalty on the weights");
-  visit("batch", config.batch, Range{0, 65536}, "pictures a step; 0: 64, or all where there are fewer");
-  visit("lr-g", config.lr_g, Range{0, 1}, "Adam learning rate of the generator");
-  visit("lr-d", config.lr_d, Range{0, 1}, "Adam learning rate of the discriminator");
-  visit("beta1", config.beta1, Range{0, 0.9999}, "Adam decay of the first moment");
-  visit("beta2", config.beta2, Range{0, 0.999999}, "Adam decay of the second moment");
-  visit("adam-eps", config.adam_eps, Range{1e-16, 1}, "Adam epsilon");
-  visit("decay-from", config.decay_from, Range{0, 1}, "part of the training after which learning rates fall linearly to 0; 1: never");
-  visit("ema", config.ema, Range{0, 0.999999}, "decay a step of the averaged generator; 0: no averaging");
-  visit("ema-warmup", config.ema_warmup, Any{}, "in step t the decay is at most (1 + t) / (10 + t), so that the random weights of the start are soon forgotten");
+  visit({"preset", network, OneOf({"small", "full"}),
+         "small: translators that a processor can learn; full: the papers' sizes"},
+        config.preset);
+  visit({"nz", network, Range{1, 4096}, "length of the latent vector z"}, config.nz);
+  visit({"ngf", network, Range{0, 1024},
+         "channels of the generator's last hidden layer; 0: 64 on a GPU; on a processor 16, 32 or 64, by what --time, or "
+         "half an hour, is enough for"},
+        config.ngf);
+  visit({"ndf", network, Range{0, 1024}, "channels of the discriminator's first layer; 0: as many as --ngf"}, config.ndf);
+  visit({"dropout", network, Range{0, 0.95},
+         "dropout probability in the discriminator; of a unet, in its innermost decoders"},
+        config.dropout);
+  visit({"network", network, OneOf({"unet", "resnet"}), "generator of a translation"}, config.network);
+  visit({"blocks", network, Range{0, 64},
+         "residual blocks of a resnet; 0: 4, 6 from 128 pixels, with --preset full 9 from 256"},
+        config.blocks);
+  visit({"depth", network, Range{0, 12}, "halvings of a unet; 0: until the smaller side is at most 7, with --preset full 1"}, config.depth);
 
-  visit("steps", config.steps, Range{0, 1e12}, "stop after this many steps; 0: no such limit; the first limit stops");
-  visit("kimg", config.kimg, Range{0, 1e9},
-        "stop after this many thousand real pictures; 1000 where no limit is given");
-  visit("epochs", config.epochs, Range{0, 1e9}, "stop after this many passes over the data");
-  visit("time", config.time, Form{is_duration, "a duration such as 90s, 2m or 1h30m"}, "stop after this long");
+  visit({"loss", loss, Losses{}, "adversarial loss"}, config.loss);
+  visit({"step", loss, OneOf({"alternating", "joint"}),
+         "alternating: D, then G against the new D; joint: both gradients before both updates"},
+        config.step);
+  visit({"label-smoothing", loss, Range{0, 0.5}, "target of real pictures is 1 minus this (one-sided)"}, config.label_smoothing);
+  visit({"augment", loss, Form{is_augment, "auto, none, or of color, translation and cutout, with commas between"},
+         "what changes pictures before the discriminator sees them, real and made ones alike (DiffAugment): for few "
+         "pictures; auto: all three below 5000 pictures, none for translations"},
+        config.augment);
+  visit({"l1", loss, Range{0, 10}, "L1 penalty on the weights"}, config.l1);
+  visit({"l2", loss, Range{0, 10}, "L2 penalty on the weights"}, config.l2);
 
-  visit("snap", config.snap, Form{is_interval, "a duration such as 2m, or a number of steps"},
-        "time or steps between checkpoints, each with a picture grid");
-  visit("keep", config.keep, Range{1, 1000000}, "newest checkpoints to keep; a resume needs one, and the one before where that is damaged");
-  visit("grid", config.grid, Form{is_grid, "COLUMNSxROWS, each 1 to 64"}, "pictures in a sample grid");
-  visit("log-format", config.log_format, OneOf{{"text", "json"}}, "progress for people or for programs");
+  visit({"batch", optimizer, Range{0, 65536}, "pictures a step; 0: 64, or all where there are fewer"}, config.batch);
+  visit({"lr-g", optimizer, Range{0, 1}, "Adam learning rate of the generator"}, config.lr_g);
+  visit({"lr-d", optimizer, Range{0, 1}, "Adam learning rate of the discriminator"}, config.lr_d);
+  visit({"beta1", optimizer, Range{0, 0.9999}, "Adam decay of the first moment"}, config.beta1);
+  visit({"beta2", optimizer, Range{0, 0.999999}, "Adam decay of the second moment"}, config.beta2);
+  visit({"adam-eps", optimizer, Range{1e-16, 1}, "Adam epsilon"}, config.adam_eps);
+  visit({"decay-from", optimizer, Range{0, 1},
+         "part of the training after which learning rates fall linearly to 0; 1: never"},
+        config.decay_from);
+  visit({"ema", optimizer, Range{0, 0.999999}, "decay a step of the averaged generator; 0: no averaging"}, config.ema);
+  visit({"ema-warmup", optimizer, Any{},
+         "in step t the decay is at most (1 + t) / (10 + t), so that the random weights of the start are soon forgotten"},
+        config.ema_warmup);
 
-  visit("device", config.device, Any{},
-        "auto, cpu, cuda, simt (the CUDA kernels on the processor), ptx (what nvcc made of them, likewise) or reference");
-  visit("precision", config.precision, OneOf{{"f32", "bf16", "tf32"}},
-        "what activations are stored in; parameters, statistics and losses are f32 in each. tf32 (CUDA kernels, sm_80) stores f32, "
-        "and convolutions and linear layers multiply in TF32, of 10 bits");
-  visit("kernel", config.kernel, Kernels{}, "the highest rung of the ladder of CUDA kernels to take in the forward pass: conv2d=RUNG, gemm=RUNG or both with a "
-        "comma, RUNG from 0 naive to 5 tensor core; what a rung does not support takes the one below");
-  visit("threads", config.threads, Range{0, most_threads}, "threads of the CPU backend; 0: one a core");
-  visit("seed", config.seed, Range{0, 9007199254740991}, "same seed, same result");
+  visit({"steps", length, Range{0, 1e12}, "stop after this many steps; 0: no such limit; the first limit stops"}, config.steps);
+  visit({"kimg", length, Range{0, 1e9}, "stop after this many thousand real pictures; where no limit is given 1000, of translations 100"}, config.kimg);
+  visit({"epochs", length, Range{0, 1e9}, "stop after this many passes over the data"}, config.epochs);
+  visit({"time", length, Form{is_duration, "a duration such as 90s, 2m or 1h30m"}, "stop after this long"}, config.time);
+
+  visit({"out", output, Any{}, "folder that run folders are made in"}, config.out);
+  visit({"name", output, Form{is_name, "letters, digits, '.', '_' and '-'"},
+         "name of the run folder after its number; empty: from model and data"},
+        config.name);
+  visit({"snap", output, Form{is_interval, "a duration such as 2m, or a number of steps"},
+         "time or steps between checkpoints, each with a picture grid"},
+        config.snap);
+  visit({"keep", output, Range{1, 1000000},
+         "newest checkpoints to keep; a resume needs one, and the one before where that is damaged"},
+        config.keep);
+  visit({"grid", output, Form{is_grid, "COLUMNSxROWS, each 1 to 64"}, "pictures in a sample grid"}, config.grid);
+  visit({"log-format", output, OneOf({"text", "json"}), "progress for people or for programs"}, config.log_format);
+
+  visit({"device", machine, Any{},
+         "auto, cpu, cuda, simt (the CUDA kernels on the processor), ptx (what nvcc made of them, likewise) or reference"},
+        config.device);
+  visit({"precision", machine, OneOf({"f32", "bf16", "tf32"}),
+         "what activations are stored in; parameters, statistics and losses are f32 in each. tf32 (CUDA kernels, sm_80) "
+         "stores f32, and convolutions and linear layers multiply in TF32, of 10 bits"},
+        config.precision);
+  visit({"kernel", machine, Kernels{},
+         "the highest rung of the ladder of CUDA kernels to take in the forward pass: conv2d=RUNG, gemm=RUNG or both with "
+         "a comma, RUNG from 0 naive to 5 tensor core; what a rung does not support takes the one below"},
+        config.kernel);
+  visit({"threads", machine, Range{0, most_threads}, "threads of the CPU backend; 0: one a core"}, config.threads);
+  visit({"seed", machine, Range{0, 9007199254740991}, "same seed, same result"}, config.seed);
 }
 
+// Whether a method has an option of that name.
+bool has_option(const std::string& method, std::string_view name);
+
+// Hands a method's own options to a function object that takes members of any type.
+template <bool is_const, class Visitor>
+class OwnVisitor final : public OptionVisitor {
+  template <class T>
+  using Member = std::conditional_t<is_const, const T, T>;
+
+ public:
+  explicit OwnVisitor(Visitor& visitor) : visitor_(visitor) {}
+  void visit(const Option& option, bool& member) override { visitor_(option, static_cast<Member<bool>&>(member)); }
+  void visit(const Option& option, int& member) override { visitor_(option, static_cast<Member<int>&>(member)); }
+  void visit(const Option& option, double& member) override { visitor_(option, static_cast<Member<double>&>(member)); }
+  void visit(const Option& option, std::string& member) override { visitor_(option, static_cast<Member<std::string>&>(member)); }
+
+ private:
+  Visitor& visitor_;
+};
+
+template <class Config, class Visitor>
+void visit_own_options(Config& config, Visitor&& visit) {
+  if (config.own.get() == nullptr) return;
+  OwnVisitor<std::is_const_v<Config>, std::remove_reference_t<Visitor>> own(visit);
+  config.own.get()->visit(own);
+}
+
+// Calls visit(option, member) for each option that the config's method has, in the order of help texts and files, with member one of
+// std::string, bool, int, std::int64_t, double, ImageSize (const where `config` is).
+template <class Config, class Visitor>
+void visit_options(Config& config, Visitor&& visit) {
+  const std::string method = config.model;  // the visitor may change it
+  visit_shared_options(config, [&](const Option& option, auto& member) {
+    if (has_option(method, option.name)) visit(option, member);
+  });
+  visit_own_options(config, visit);
+}
+
+// What a file of options may hold besides the options of its method.
+struct ForeignKeys {
+  bool method = true;    // a `model`, which the config then is of, with that method's defaults for its own options; else `model` is passed over
+  bool options = false;  // options of other methods, which are passed over; else only with their defaults, as 0.1 wrote them into every file
+};
+
 // Overwrites the options that the file names and leaves the others. Throws Error(bad_file) when it can't be read, and
-// Error(bad_data) with line and column for an unknown key, a wrong type, a value that is not allowed, or a key that
-// stands twice.
-void load_config(const std::filesystem::path& path, TrainConfig& config);
+// Error(bad_data) with line and column for an unknown key, an option of another method, a wrong type, a value that is not allowed, or a
+// key that stands twice.
+void load_config(const std::filesystem::path& path, TrainConfig& config, const ForeignKeys& allowed = {});
 
 // The same from memory; `source` stands for the path in messages.
-void parse_config(std::string_view toml, const std::string& source, TrainConfig& config);
+void parse_config(std::string_view toml, const std::string& source, TrainConfig& config, const ForeignKeys& allowed = {});
 
 // Every option with its help as a comment: what load_config() reads back to the same configuration, bit for bit.
 std::string config_to_toml(const TrainConfig& config);
@@ -259,13 +375,12 @@ std::string config_to_json(const TrainConfig& config);
 void validate(TrainConfig& config);
 
 // The rule in words, with the type: "a whole number from 1 to 65536".
-template <class T, class Rule>
-std::string expectation(const T&, const Rule& rule) {
+template <class T>
+std::string expectation(const T&, const option::Rule& rule) {
   if constexpr (std::is_same_v<T, bool>) return "true or false";
-  if constexpr (std::is_same_v<T, double>) return "a number from " + rule.expected();
-  constexpr bool whole = std::is_integral_v<T> && std::is_same_v<Rule, option::Range>;
-  if constexpr (whole) return "a whole number from " + rule.expected();
   const std::string words = rule.expected();
+  if constexpr (std::is_same_v<T, double>) return "a number from " + words;
+  if (std::is_integral_v<T> && dynamic_cast<const option::Range*>(&rule) != nullptr) return "a whole number from " + words;
   return words.empty() ? "a text" : words;
 }
 

@@ -1,5 +1,8 @@
 #pragma once
 // Adversarial losses on logits, distances of pictures, and penalties on weights. All are scalars, f32 where x is bf16.
+#include <span>
+#include <string>
+
 #include "pastiche/nn.h"
 
 namespace pastiche {
@@ -11,6 +14,7 @@ struct AdversarialLoss {
   Var (*discriminator)(const Var& real_logits, const Var& fake_logits, double smoothing);
   Var (*generator)(const Var& fake_logits);
 };
+std::span<const AdversarialLoss> adversarial_losses();
 const AdversarialLoss& adversarial_loss(const std::string& name);  // Error(usage) where there is none of that name
 
 // mean |a - b|, for a and b of one shape.

@@ -9,24 +9,22 @@
 
 namespace pastiche {
 
-// Any height and width, 1, 3 or 4 channels.
-//   article  the article's Keras layers with Keras's defaults. base x base is the first map (0: a quarter of the size, which puts
-//            the article's 16-against-28 right; 4 is the article's own). The discriminator is Flatten -> Dense(1).
-//   dcgan    Radford et al., 2016, with upsampling + 5x5 convolution: the size is halved until the smaller side is at most 7.
+std::vector<std::string> model_names();  // of the methods that make new pictures; the file of each in src/methods/ says what its networks are
+
+// Any height and width, 1, 3 or 4 channels. What a model has no use for stays as it is.
 struct ModelConfig {
-  std::string name = "dcgan";
+  std::string name = model_names().front();
   std::int64_t height = 28, width = 28, channels = 1;
   std::int64_t nz = 100;
-  std::int64_t ngf = 64, ndf = 64;  // dcgan
-  std::int64_t base = 0;            // article
-  bool d_norm = false;              // batch norm in dcgan's discriminator
+  std::int64_t ngf = 64, ndf = 64;  // channels of the generator's last hidden layer, and of the discriminator's first
+  std::int64_t base = 0;            // side of the generator's first map; 0: a quarter of the size
+  bool d_norm = false;              // batch norm in the discriminator
   double dropout = 0;               // after each activation of the discriminator
 };
 
 std::string model_config_to_json(const ModelConfig&);
 // Error(bad_file) for what is no model config, or one of a model that this version does not know.
 ModelConfig model_config_from_json(std::string_view json);
-std::vector<std::string> model_names();
 
 class Generator {
  public:

@@ -14,7 +14,6 @@
 #include "pastiche/losses.h"
 #include "pastiche/models.h"
 #include "pastiche/optim.h"
-#include "pastiche/patch_nce.h"
 #include "pastiche/safetensors.h"
 #include "pastiche/translators.h"
 
@@ -24,7 +23,17 @@ struct StepStats {
   std::int64_t step = 0;  // the first is 1
   double loss_g = 0, loss_d = 0;
   double d_real = 0, d_fake = 0;  // mean of sigmoid(D(.)) before the update
-  double loss_content = 0;        // of a translator, unweighted: L1 of pix2pix, cycle consistency of cyclegan, contrast of patches of cut
+  double loss_content = 0;        // of a translator, unweighted: how far results are from what the method wants kept of their sources
+};
+
+// Pictures of the data that a sample grid shows or that results are measured by; both empty where the method makes new ones.
+struct Examples {
+  std::vector<Image> sources, targets;  // targets: as many, or none where no one knows them
+};
+
+// What a model file says of the data.
+struct DataOrigin {
+  std::string name, fingerprint;
 };
 
 using PictureBytes = std::span<const std::uint8_t>;  // [N,H,W,C]
@@ -47,6 +56,13 @@ class Trainer {
   std::int64_t steps_done() const { return state_.step; }
   // Of the whole training, 0 where no one knows: what the decay of the learning rates ends with.
   void set_total_steps(std::int64_t steps) { total_steps_ = steps; }
+
+  // A grid of what it makes, the same pictures at every step: new ones, or results beside their sources and targets.
+  virtual Image samples(const Examples& examples) = 0;
+  // Writes the networks that use what was learned, model.safetensors first.
+  virtual void write_models(const std::filesystem::path& folder, const DataOrigin& origin) = 0;
+  // How far results are from their targets, as a line for holdout.jsonl; empty where there is nothing to measure.
+  virtual std::string measure(const Examples&) { return {}; }
 
   // All that the next step depends on but the data: weights, averages, moments, running statistics, counters.
   virtual void save(SafetensorsFile& file) const;
@@ -120,6 +136,9 @@ class GanTrainer final : public Trainer {
   // One step on given pictures in [-1, 1] and latents [N,nz].
   StepStats step(const Tensor& real, const Tensor& z);
 
+  Image samples(const Examples& examples) override;
+  void write_models(const std::filesystem::path& folder, const DataOrigin& origin) override;
+
   Generator& generator() { return *generator_; }
   Discriminator& discriminator() { return *discriminator_; }
   Generator& averaged() { return *averaged_; }  // what is used and shared; the generator itself where ema is 0
@@ -134,52 +153,50 @@ class GanTrainer final : public Trainer {
   void forget_step() override;
 
   ModelConfig model_;
-  AdversarialLoss loss_;
+  const AdversarialLoss& loss_;
   std::unique_ptr<Generator> generator_, average_copy_;
   std::unique_ptr<Discriminator> discriminator_;
   Generator* averaged_;
   std::vector<Var> gradients_g_, gradients_d_;
 };
 
-// Turns pictures of domain A into those of B: pix2pix (Isola et al., 2017), cyclegan (Zhu et al., 2017) or cut (Park et al.,
-// 2020), as config.model says. D is updated first, then G against the new D; D's losses are halved, as in the papers.
-class TranslationTrainer final : public Trainer {
+// Turns pictures of domain A into those of B. D is updated first, then G against the new D; D's losses are halved, as in the papers. What is
+// special to a method is in the file of its name in src/methods/.
+class TranslationTrainer : public Trainer {
  public:
-  TranslationTrainer(Backend& backend, const TrainConfig& config, const TranslatorConfig& network, DType dtype = DType::f32);
-
-  // Pictures of both domains; of pix2pix picture i of the one belongs to picture i of the other.
+  // Pictures of both domains; where they are paired, picture i of the one belongs to picture i of the other.
   StepStats step(PictureBytes a, PictureBytes b) { return Trainer::step({a, b}); }
   StepStats step(const Tensor& a, const Tensor& b);  // [N,H,W,C] in [-1, 1]
 
   Translator& translator() { return *forward_.translator; }
   PatchDiscriminator& discriminator() { return *forward_.discriminator; }
   Translator& averaged() { return forward_.averaged(); }  // what is used and shared; the translator itself where ema is 0
-  Translator* averaged_reverse() { return reverse_.translator ? &reverse_.averaged() : nullptr; }  // B to A, of cyclegan
 
-  void save(SafetensorsFile& file) const override;
-  void load(const SafetensorsFile& file, std::int64_t step) override;
+  Image samples(const Examples& examples) override;
+  void write_models(const std::filesystem::path& folder, const DataOrigin& origin) override;
+  std::string measure(const Examples& examples) override;
 
- private:
+ protected:
+  // A translator, and the discriminator of its results.
   struct Direction {
     std::unique_ptr<Translator> translator, average_copy;
-    std::unique_ptr<PatchDiscriminator> discriminator;  // of its results
-    std::vector<Tensor> pool;                           // of earlier results, each [1,H,W,C]
+    std::unique_ptr<PatchDiscriminator> discriminator;
 
     Translator& averaged() const { return average_copy ? *average_copy : *translator; }
   };
 
-  void add_direction(Direction& direction, const TranslatorConfig& network, const char* translator_prefix,
-                     const char* average_prefix, const char* discriminator_prefix);
-  Losses compute(std::span<const Tensor> pictures) override;
-  Losses pix2pix_step(const Var& a, const Var& b);
-  Losses cyclegan_step(const Var& a, const Var& b);
-  Losses cut_step(const Var& a, const Var& b);
-  Tensor exchange_with_pool(Direction& direction, const Var& results);
+  // `judged_channels` are those of what the discriminator sees.
+  TranslationTrainer(Backend& backend, const TrainConfig& config, const TranslatorConfig& network, DType dtype, std::int64_t judged_channels);
+  Direction add_direction(const TranslatorConfig& network, std::int64_t judged_channels, const char* translator_prefix, const char* average_prefix,
+                          const char* discriminator_prefix);
+  void write_translator(const std::filesystem::path& path, Translator& translator, const std::string& method, const DataOrigin& origin) const;
 
-  const AdversarialLoss loss_;
-  Direction forward_, reverse_;
-  std::unique_ptr<PatchHead> head_;  // of cut
+  const AdversarialLoss& loss_;
+  Direction forward_;
 };
+// Of the method that config.model names; Error(usage) where that makes new pictures.
+std::unique_ptr<TranslationTrainer> make_translation_trainer(Backend& backend, const TrainConfig& config, const TranslatorConfig& network,
+                                                             DType dtype = DType::f32);
 
 // Results of pictures of one shape, at most `batch` at a time.
 std::vector<Image> translate_pictures(Translator& translator, std::span<const Image> pictures, std::int64_t batch = 8);

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "pastiche/config.h"
+#include "methods/method.h"
 
 namespace pastiche::cli {
 
@@ -45,13 +45,15 @@ inline void add_model_options(CLI::App& app, BenchOptions& o) {
       return split_list(text).empty() ? "expected one of " + CLI::detail::join(names, ", ") : "";
     }, "");
   };
-  app.add_option("--model", o.model, "article or dcgan alone; or pix2pix, cyclegan or cut")->option_text("MODEL")
-      ->check(CLI::IsMember({"article", "dcgan", "pix2pix", "cyclegan", "cut"}));
-  app.add_option("--size", o.size, "of the models' pictures; auto: article at 28, dcgan at 28, 64 and 128, the others at 64 and 256")->option_text("[auto]");
-  app.add_option("--ngf", o.ngf, "of all but article")->option_text("[64]")->check(CLI::Range(1, 4096));
-  app.add_option("--ndf", o.ndf, "of all but article")->option_text("[64]")->check(CLI::Range(1, 4096));
+  std::vector<std::string> names;
+  for (const Method* method : methods()) names.emplace_back(method->name());
+  app.add_option("--model", o.model, "this method alone: " + method_list() + "; those that translate are measured only where they are named")
+      ->option_text("METHOD")->check(CLI::IsMember(names));
+  app.add_option("--size", o.size, "of the models' pictures; auto: from 28 to 128, of those that translate 64 and 256")->option_text("[auto]");
+  app.add_option("--ngf", o.ngf, "of methods that have it")->option_text("[64]")->check(CLI::Range(1, 4096));
+  app.add_option("--ndf", o.ndf, "of methods that have it")->option_text("[64]")->check(CLI::Range(1, 4096));
   app.add_option("--batch", o.batch, "of the models; 64 on a GPU and 4 elsewhere where it is not given")->option_text("N")->check(CLI::Range(1, 65536));
-  app.add_option("--step", o.step, "of article and dcgan: alternating or joint, as in train")->option_text("[alternating]")
+  app.add_option("--step", o.step, "of methods that make new pictures: alternating or joint, as in train")->option_text("[alternating]")
       ->check(CLI::IsMember({"alternating", "joint"}));
   app.add_option("--precision", o.precision, "f32, bf16, or both with a comma; or tf32, as in train")->option_text("[f32]")
       ->check(each_is({"f32", "bf16", "tf32"}));

@@ -15,6 +15,7 @@ struct Outcome {
 };
 
 void add_train(CLI::App& app, Outcome& outcome);
+std::string why_not_here(const std::string& word);  // of a word that train did not take
 void add_runs(CLI::App& app, Outcome& outcome);
 void add_generate(CLI::App& app, Outcome& outcome);
 void add_paint(CLI::App& app, Outcome& outcome);

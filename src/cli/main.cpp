@@ -13,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 #include <new>
+#include <sstream>
 #include <string_view>
 #include <system_error>
 
@@ -42,14 +43,25 @@ const CLI::App& deepest(const CLI::App& app) {
   return parsed.empty() ? app : deepest(*parsed.back());
 }
 
+// Of the commands below one, the first line says enough; their own help has the rest.
+class Help : public CLI::Formatter {
+  std::string make_subcommand(const CLI::App* command) const override {
+    const std::string text = command->get_description();
+    std::stringstream out;
+    CLI::detail::format_help(out, command->get_display_name(true), text.substr(0, text.find('\n')), column_width_);
+    return out.str();
+  }
+};
+
 int usage_error(const CLI::App& app, const CLI::ParseError& error) {
   std::string message = error.what();
   const CLI::App& at = deepest(app);
   const std::vector<std::string> extras = at.remaining().empty() ? app.remaining(true) : at.remaining();
   if (!extras.empty()) {  // a word that nothing took: more to the point than what is missing because of it
     const std::string& word = extras.front();
-    const std::string near = nearest_name(word.substr(0, word.find('=')), names_of(at));
-    message = fmt::format("unknown argument {}{}", quote(word), near.empty() ? "" : fmt::format("; did you mean {}?", near));
+    const bool trains = at.get_name() == "train" || (at.get_parent() != nullptr && at.get_parent()->get_name() == "train");
+    const std::string near = nearest_name(word.substr(0, word.find('=')), names_of(at)), why = trains ? why_not_here(word) : "";
+    message = !why.empty() ? why : fmt::format("unknown argument {}{}", quote(word), near.empty() ? "" : fmt::format("; did you mean {}?", near));
   }
   std::string command = at.get_name();
   for (const CLI::App* parent = at.get_parent(); parent != nullptr; parent = parent->get_parent()) command = parent->get_name() + " " + command;
@@ -83,6 +95,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", std::string("pastiche ") + PASTICHE_VERSION);
   app.name("pastiche");
   app.require_subcommand(1);
+  app.formatter(std::make_shared<Help>());
   app.get_formatter()->column_width(34);
   Outcome outcome;
   add_train(app, outcome);

@@ -7,6 +7,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/video.h"
+#include "methods/method.h"
 #include "pastiche/error.h"
 #include "pastiche/files.h"
 #include "pastiche/sha256.h"
@@ -43,8 +44,8 @@ Origin read_paintings(const PaintArguments& a, std::vector<Painting>& paintings)
     const std::string& path = a.paintings[i];
     std::error_code ignored;
     if (fs::is_directory(path, ignored)) {
-      throw Error(ExitCode::usage, fmt::format("{} is a folder; --painting takes one picture, and for many there is `pastiche train cut {} --style {}`", quote(path),
-                                               a.photos.empty() ? "PHOTOS" : shell_word(a.photos.front()), shell_word(path)));
+      throw Error(ExitCode::usage, fmt::format("{} is a folder; --painting takes one picture, and for many there is `pastiche train {} {} --style {}`", quote(path),
+                                               recommended_translation_method(), a.photos.empty() ? "PHOTOS" : shell_word(a.photos.front()), shell_word(path)));
     }
     const std::vector<std::byte> file = read_file(path, max_picture_bytes);
     try {
@@ -63,7 +64,7 @@ int run_paint(const PaintArguments& a) {
   const std::vector<Input> inputs = find_inputs(a.photos, a.results.out);
   for (const Input& input : inputs) {
     if (!is_video(input.path)) continue;
-    throw Error(ExitCode::usage, fmt::format("{} is a film, and paint makes pictures; `pastiche stylize` turns films with a model of `pastiche train cut`", quote(input.path.native())));
+    throw Error(ExitCode::usage, fmt::format("{} is a film, and paint makes pictures; `pastiche stylize` turns films with a model of `pastiche train {}`", quote(input.path.native()), recommended_translation_method()));
   }
   const std::vector<fs::path> outputs = find_outputs(a.photos, inputs, a.results);
   std::vector<Painting> paintings;

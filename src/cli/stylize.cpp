@@ -11,6 +11,7 @@
 #include "cli/progress.h"
 #include "cli/runs.h"
 #include "cli/video.h"
+#include "methods/method.h"
 #include "pastiche/checkpoint.h"
 #include "pastiche/config.h"
 #include "pastiche/error.h"
@@ -120,7 +121,7 @@ int run_stylize(const StylizeArguments& a) {
 void add_stylize(CLI::App& app, Outcome& outcome) {
   auto a = std::make_shared<StylizeArguments>();
   CLI::App* command = app.add_subcommand(
-      "stylize", "Turn pictures into the style that a model of pix2pix, cyclegan or cut has learned. PNG, JPEG, GIF, WebP, TIFF, HEIC and AVIF of up to 268 megapixels, as memory allows; alpha is kept, "
+      "stylize", "Turn pictures into the style that a model of " + translation_method_list() + " has learned. PNG, JPEG, GIF, WebP, TIFF, HEIC and AVIF of up to 268 megapixels, as memory allows; alpha is kept, "
                  "EXIF orientation and ICC profiles are followed." +
                      examples({"pastiche stylize last photo.jpg -o painting.png",
                                "pastiche stylize runs/00007-cut-art photos -o paintings --strength 0.7 --keep-colors"}));

@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/progress.h"
 #include "cli/runs.h"
+#include "methods/method.h"
 #include "pastiche/config.h"
 #include "pastiche/files.h"
 #include "pastiche/image.h"
@@ -20,28 +21,54 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct TrainArguments {
+// What one place of the command line says: behind `train`, or behind `train METHOD`.
+struct Place {
+  explicit Place(const Method& of) : method(&of), config(default_config(of.name())) {}
+
+  const Method* method;
+  CLI::App* command = nullptr;
   TrainConfig config;
   std::string config_file, resume, folder;
   bool plan = false, other_bits = false;
-  std::set<std::string> given;  // of the config table
+  std::vector<std::pair<std::string, CLI::Option*>> options;  // of the config
+  CLI::Option* resume_option = nullptr;
 };
 
-// Every option of the config table, as a flag of the same name.
-struct AddFlag {
-  CLI::App& app;
-  std::vector<std::pair<std::string, CLI::Option*>>& options;
+// All of it.
+struct TrainArguments {
+  TrainConfig config;
+  std::string config_file, resume, folder;
+  bool plan = false, other_bits = false, method_given = false;
+  std::set<std::string> given;  // of the config
+};
 
-  template <class T, class Rule>
-  void operator()(const char* name, T& member, const Rule& rule, const char* help) const {
-    if (std::string_view(name) == "model") {
-      options.emplace_back(name, app.add_option("model", member, "dcgan (default) or article: new pictures; pix2pix, cyclegan or cut: turn pictures into others")->option_text("MODEL"));
-      return;
-    }
-    const std::string flag = std::string("--") + name;
+const char* heading(OptionGroup group) {
+  switch (group) {
+    case OptionGroup::data: return "Data";
+    case OptionGroup::network: return "Network";
+    case OptionGroup::loss: return "Loss";
+    case OptionGroup::optimizer: return "Optimizer";
+    case OptionGroup::length: return "Length";
+    case OptionGroup::output: return "Output";
+    case OptionGroup::machine: return "Machine";
+  }
+  return "";
+}
+
+// An option of the config, as a flag of the same name. The default in its help is the method's.
+struct AddFlag {
+  Place& place;
+  bool is_common;  // behind `train` without a method: only what all methods have is shown
+
+  template <class T>
+  void operator()(const Option& described, T& member) const {
+    const std::string name = described.name;
+    if (name == "model") return;  // is a command
+    CLI::App& app = *place.command;
+    const std::string flag = "--" + name;
     CLI::Option* option = nullptr;
     if constexpr (std::is_same_v<T, bool>) {
-      option = app.add_flag(flag, member, help);
+      option = app.add_flag(flag, member, member ? fmt::format("{} (on; {}=false turns it off)", described.help, flag) : described.help);
     } else if constexpr (std::is_same_v<T, ImageSize>) {
       const auto parse = [&member, flag](const std::string& text) {
         try {
@@ -50,76 +77,105 @@ struct AddFlag {
           throw Error(e.code(), flag + " " + e.what());
         }
       };
-      option = app.add_option_function<std::string>(flag, parse, help);
-      option->option_text("SIZE");
+      option = app.add_option_function<std::string>(flag, parse, described.help);
+      option->option_text(fmt::format("SIZE [{}]", to_text(member)));
     } else {
-      option = app.add_option(flag, member, help);
+      option = app.add_option(flag, member, described.help);
       if (flag == "--kernel") option->join(',');  // one an op
       if constexpr (std::is_same_v<T, std::string>) option->option_text(member.empty() ? "TEXT" : "[" + member + "]");
       else option->option_text(fmt::format("[{}]", member));
       // Numbers are checked here so that the message names the flag; texts by validate(), which all roads pass.
       if constexpr (!std::is_same_v<T, std::string>) {
-        option->check(CLI::Validator([rule, member](std::string& text) -> std::string {
-          T value{};
-          if (!CLI::detail::lexical_cast(text, value) || !rule.accepts(value)) {
-            return fmt::format("'{}' is not {}", text, expectation(member, rule));
-          }
-          return {};
-        }, ""));
+        const auto* const range = dynamic_cast<const option::Range*>(&described.rule);
+        const auto check = [&]<class Rule>(const Rule& rule) {
+          option->check(CLI::Validator([rule, member](std::string& text) -> std::string {
+            T value{};
+            if (!CLI::detail::lexical_cast(text, value) || !rule.accepts(value)) return fmt::format("'{}' is not {}", text, expectation(member, rule));
+            return {};
+          }, ""));
+        };
+        range != nullptr ? check(*range) : check(option::Channels());
       }
     }
-    options.emplace_back(name, option);
+    const bool common = methods_with_option(name).empty();
+    option->group(common || !is_common ? heading(described.group) : "");
+    place.options.emplace_back(name, option);
   }
 };
 
-// Puts the flags that were given over `config`.
-void apply_flags(const TrainArguments& arguments, TrainConfig& config) {
-  std::map<std::string, const void*> members;  // of what was given
-  visit_options(arguments.config, [&](const char* name, const auto& member, const auto&, const char*) {
-    if (arguments.given.contains(name)) members[name] = &member;
-  });
-  visit_options(config, [&](const char* name, auto& member, const auto&, const char*) {
-    const auto found = members.find(name);
-    if (found != members.end()) member = *static_cast<const std::remove_reference_t<decltype(member)>*>(found->second);
-  });
+[[noreturn]] void throw_not_an_option(const std::string& name, const std::string& method) {
+  const std::string owners = methods_with_option(name);
+  throw Error(ExitCode::usage, fmt::format("--{} is an option of {}, and this is {}: pastiche train {} ...", name, owners, method,
+                                           owners.substr(0, owners.find_first_of(", "))));
 }
 
-// `train my-pictures` and `train cut photos` say what --data would.
+// Puts the options `names` of `from` over `config`, whose method must have them.
+void overlay(const TrainConfig& from, std::set<std::string> names, TrainConfig& config) {
+  std::map<std::string, const void*> members;
+  const auto find = [&](const Option& option, const auto& member) { members[option.name] = &member; };
+  visit_shared_options(from, find);
+  visit_own_options(from, find);
+  visit_options(config, [&](const Option& option, auto& member) {
+    if (names.erase(option.name) > 0) member = *static_cast<const std::remove_reference_t<decltype(member)>*>(members.at(option.name));
+  });
+  if (!names.empty()) throw_not_an_option(*names.begin(), config.model);
+}
+
+// `train FOLDER` says what --data would.
 void take_folder(TrainArguments& arguments) {
-  TrainConfig& config = arguments.config;
   std::error_code error;
-  if (arguments.given.contains("model") && !is_model(config.model)) {
-    constexpr const char* methods = "dcgan, article, pix2pix, cyclegan or cut";
-    if (!arguments.folder.empty()) {
-      throw Error(ExitCode::usage, fmt::format("{} is no method; expected one of {}, and then one folder; pictures of the style come with --style",
-                                               quote(config.model), methods));
-    }
-    if (!fs::exists(config.model, error)) {
-      throw Error(ExitCode::usage, fmt::format("{} is neither there, as a folder of pictures, nor a method, which are {}", quote(config.model), methods));
-    }
-    arguments.folder = std::exchange(config.model, TrainConfig().model);
-    arguments.given.erase("model");
-  }
   if (arguments.folder.empty()) return;
+  if (!arguments.method_given && !fs::exists(arguments.folder, error)) {
+    throw Error(ExitCode::usage, fmt::format("{} is neither there, as a folder of pictures, nor a method, which are {}", quote(arguments.folder),
+                                             method_list()));
+  }
   if (fs::exists(fs::path(arguments.folder) / "config.toml", error)) {
     throw Error(ExitCode::usage, fmt::format("{} is a run, not pictures; `pastiche train --resume {}` goes on with it", quote(arguments.folder),
                                              shell_word(arguments.folder)));
   }
   if (arguments.given.contains("data")) {
-    throw Error(ExitCode::usage, fmt::format("{} and --data {}: expected one folder of pictures", quote(arguments.folder), quote(config.data)));
+    throw Error(ExitCode::usage, fmt::format("{} and --data {}: expected one folder of pictures", quote(arguments.folder), quote(arguments.config.data)));
   }
-  config.data = arguments.folder;
+  arguments.config.data = arguments.folder;
   arguments.given.insert("data");
 }
 
-// The model's defaults, over them what the config file says, and over that the flags.
+// What both places say. An option may stand before the method, too.
+TrainArguments merged(const Place& train, const Place* of_method) {
+  TrainArguments all;
+  const Place& last = of_method != nullptr ? *of_method : train;
+  all.config = last.config;
+  all.method_given = of_method != nullptr;
+  for (const Place* place : {&train, of_method}) {
+    if (place == nullptr) continue;
+    std::set<std::string> given;
+    for (const auto& [name, option] : place->options) {
+      if (option->count() > 0) given.insert(name);
+    }
+    if (place != &last) overlay(place->config, given, all.config);
+    all.given.merge(given);
+    for (std::string Place::*member : {&Place::config_file, &Place::resume, &Place::folder}) {
+      if ((*place).*member == "") continue;
+      std::string& to = member == &Place::config_file ? all.config_file : member == &Place::resume ? all.resume : all.folder;
+      if (!to.empty()) throw Error(ExitCode::usage, fmt::format("{} and {}: expected one", quote(to), quote((*place).*member)));
+      to = (*place).*member;
+    }
+    if (place->resume_option->count() > 0 && place->resume.empty()) throw Error(ExitCode::usage, "--resume is empty: expected a run folder");
+    all.plan = all.plan || place->plan;
+    all.other_bits = all.other_bits || place->other_bits;
+  }
+  take_folder(all);
+  return all;
+}
+
+// The method's defaults, over them what the config file says, and over that the flags.
 TrainConfig resolved(const TrainArguments& arguments) {
   const auto overlaid = [&](TrainConfig config) {
-    if (!arguments.config_file.empty()) load_config(arguments.config_file, config);
-    apply_flags(arguments, config);
+    if (!arguments.config_file.empty()) load_config(arguments.config_file, config, {.method = !arguments.method_given});
+    overlay(arguments.config, arguments.given, config);
     return config;
   };
-  const TrainConfig said = overlaid({});
+  const TrainConfig said = overlaid(default_config(arguments.config.model));
   return overlaid(default_config(said.model, said.preset));
 }
 
@@ -128,7 +184,7 @@ void apply_to_resumed(const TrainArguments& arguments, TrainConfig& config) {
   const bool new_end = std::ranges::any_of(std::initializer_list<const char*>{"steps", "kimg", "epochs", "time"},
                                            [&](const char* name) { return arguments.given.contains(name); });
   if (new_end) config.steps = 0, config.kimg = 0, config.epochs = 0, config.time.clear();
-  apply_flags(arguments, config);
+  overlay(arguments.config, arguments.given, config);
 }
 
 LogFormat log_format(const std::string& name) { return name == "json" ? LogFormat::json : LogFormat::text; }
@@ -208,36 +264,57 @@ int print_plan(const TrainArguments& arguments) {
 
 }  // namespace
 
+std::string why_not_here(const std::string& word) {
+  if (!word.starts_with("-")) return fmt::format("{} is one folder too many: expected one folder of pictures, or a method and then one folder; pictures of a style come with --style", quote(word));
+  const std::string name = word.starts_with("--") ? word.substr(2, word.find('=') - 2) : "";
+  const std::string owners = methods_with_option(name);
+  return owners.empty() ? "" : fmt::format("--{} is an option of {}", name, owners);
+}
+
 void add_train(CLI::App& app, Outcome& outcome) {
-  auto arguments = std::make_shared<TrainArguments>();
-  CLI::App* command = app.add_subcommand(
-      "train", "Learn from pictures, into a new run folder." +
-                   examples({"pastiche train my-pictures --time 30m", "pastiche train cut photos --style paintings --time 30m",
-                            "pastiche train --resume last"}));
-  std::vector<std::pair<std::string, CLI::Option*>> options;
-  visit_options(arguments->config, AddFlag{*command, options});
-  command->add_option("folder", arguments->folder, "the pictures, as --data FOLDER")->option_text("[FOLDER]");
-  CLI::Option* config_file = command->add_option("--config", arguments->config_file, "TOML file of these options; flags go over it");
-  CLI::Option* resume = command->add_option("--resume", arguments->resume,
-                                            "go on with this run: its folder, its number in `runs`, or last; needs no other flag. --data and --style say where its pictures are now; "
-                                            "--steps, --kimg, --epochs or --time gives it a later end")
-                            ->excludes(config_file)->option_text("RUN");
-  command->add_flag("--other-bits", arguments->other_bits,
-                    "resume even where the result will differ from that of a run that never stopped: on another processor, with another number of "
-                    "threads or version of a library, or with other settings; run.json records it")->needs(resume);
-  command->add_flag("--plan", arguments->plan, "say what this training would take in arithmetic, memory and time, and stop")->excludes(resume);
-  command->callback([arguments, options, resume, &outcome] {
-    for (const auto& [name, option] : options) {
-      if (option->count() > 0) arguments->given.insert(name);
+  auto places = std::make_shared<std::vector<Place>>();
+  places->reserve(methods().size() + 1);
+  const auto add_place = [&](const Method& method, CLI::App* command, bool is_common) {
+    Place& place = places->emplace_back(method);
+    place.command = command;
+    command->add_option("folder", place.folder, "the pictures, as --data FOLDER")->option_text("[FOLDER]");
+    const AddFlag add_flag{place, is_common};
+    if (is_common) visit_shared_options(place.config, add_flag), visit_own_options(place.config, add_flag);
+    else visit_options(place.config, add_flag);
+    CLI::Option* config_file = command->add_option("--config", place.config_file, "TOML file of these options; flags go over it");
+    place.resume_option = command->add_option("--resume", place.resume,
+                                              "go on with this run: its folder, its number in `runs`, or last; needs no other flag. --data and --style say where its pictures are now; "
+                                              "--steps, --kimg, --epochs or --time gives it a later end")
+                              ->excludes(config_file)->option_text("RUN");
+    command->add_flag("--other-bits", place.other_bits,
+                      "resume even where the result will differ from that of a run that never stopped: on another processor, with another number of "
+                      "threads or version of a library, or with other settings; run.json records it")->needs(place.resume_option);
+    command->add_flag("--plan", place.plan, "say what this training would take in arithmetic, memory and time, and stop")->excludes(place.resume_option);
+  };
+  const std::string translate = fmt::format("pastiche train {} photos --style paintings --time 30m", recommended_translation_method());
+  CLI::App* train = app.add_subcommand("train", "Learn from pictures, into a new run folder." +
+                                                    examples({"pastiche train my-pictures --time 30m", translate.c_str(), "pastiche train --resume last"}));
+  train->require_subcommand(0, 1);
+  train->footer(fmt::format("Without a method it is {}. `pastiche train METHOD --help` shows the options of a method.", methods().front()->name()));
+  add_place(*methods().front(), train, true);
+  for (const Method* method : methods()) {
+    const std::string start = fmt::format("pastiche train {} {}", method->name(), method->example_data()), timed = start + " --time 30m", plan = start + " --plan";
+    CLI::App* command = train->add_subcommand(method->name(), fmt::format("{} ({}).", method->summary(), method->source()) +
+                                                                  examples({timed.c_str(), plan.c_str()}));
+    add_place(*method, command, false);
+  }
+  train->callback([places, &outcome] {
+    const Place* of_method = nullptr;
+    for (const Place& place : std::span(*places).subspan(1)) {
+      if (place.command->parsed()) of_method = &place;
     }
-    take_folder(*arguments);
-    if (resume->count() > 0 && arguments->resume.empty()) throw Error(ExitCode::usage, "--resume is empty: expected a run folder");
+    const TrainArguments arguments = merged(places->front(), of_method);
     for (const char* name : {"out", "name"}) {
-      if (!arguments->resume.empty() && arguments->given.contains(name)) {
+      if (!arguments.resume.empty() && arguments.given.contains(name)) {
         throw Error(ExitCode::usage, fmt::format("--resume goes on in the run's own folder; leave out --{}", name));
       }
     }
-    outcome.exit_code = arguments->plan ? print_plan(*arguments) : run_train(*arguments);
+    outcome.exit_code = arguments.plan ? print_plan(arguments) : run_train(arguments);
   });
 }
 

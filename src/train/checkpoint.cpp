@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "io/json.h"
+#include "methods/method.h"
 #include "pastiche/files.h"
 #include "pastiche/sha256.h"
 
@@ -122,7 +123,7 @@ SafetensorsFile network_file(const char* kind, const Parameters& parameters, con
 
 // Runs `read` on the metadata of a file of that kind.
 template <class Read>
-auto read_card(const SafetensorsFile& file, const std::filesystem::path& path, const char* kind, const char* advice, Read&& read) {
+auto read_card(const SafetensorsFile& file, const std::filesystem::path& path, const char* kind, const std::string& advice, Read&& read) {
   const ordered_json json = own_metadata(file, path);
   if (kind_of(json) != kind) {
     throw Error(ExitCode::bad_file, fmt::format("{} is a {}, not a {}: {}", quote(path.string()), printable(kind_of(json)), kind, advice));
@@ -153,7 +154,7 @@ ModelCard read_model_card(const SafetensorsFile& file, const std::filesystem::pa
 }
 
 TranslatorCard read_translator_card(const SafetensorsFile& file, const std::filesystem::path& path) {
-  const char* advice = "give the model.safetensors of a run of pix2pix, cyclegan or cut; `pastiche generate` takes generators";
+  const std::string advice = fmt::format("give the model.safetensors of a run of {}; `pastiche generate` takes generators", translation_method_list());
   return read_card(file, path, "translator", advice, [](const ordered_json& json, const ordered_json& training) -> TranslatorCard {
     return {.network = translator_config_from_json(json_text(member(json, "network"))), .method = text_member(training, "method"),
             .step = whole_member(training, "step"), .data = text_member(training, "data"),

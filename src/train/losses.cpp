@@ -37,6 +37,8 @@ constexpr AdversarialLoss losses[] = {
 
 }  // namespace
 
+std::span<const AdversarialLoss> adversarial_losses() { return losses; }
+
 const AdversarialLoss& adversarial_loss(const std::string& name) {
   const auto* const found = std::ranges::find(losses, name, &AdversarialLoss::name);
   if (found == std::end(losses)) throw Error(ExitCode::usage, "unknown loss '" + name + "'");

@@ -1,18 +1,23 @@
 #include <fmt/format.h>
 #include <malloc.h>
 
-#include "backends/plan.h"
-
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <map>
 
+#include "backends/plan.h"
 #include "core/system.h"
+#include "methods/method.h"
 #include "pastiche/train.h"
-#include "train/task.h"
+#include "train/plan.h"
 
 namespace pastiche {
 namespace {
+
+std::unique_ptr<Trainer> trainer_of(Backend& backend, const TrainConfig& config) {
+  return find_method(config.model).make_trainer(backend, config, activation_dtype(config));
+}
 
 void step_on_gray(Trainer& trainer, const TrainConfig& config, std::int64_t batch) {
   const std::vector<std::uint8_t> pictures(static_cast<std::size_t>(batch * config.size.height * config.size.width * config.channels), 128);
@@ -22,8 +27,8 @@ void step_on_gray(Trainer& trainer, const TrainConfig& config, std::int64_t batc
 // A training on a backend without memory.
 class PlannedTraining {
  public:
-  PlannedTraining(const TrainingTask& task, const TrainConfig& config, std::int64_t batch)
-      : trainer_(task.make_trainer(backend_)), state_bytes_(backend_.pool_stats().used_bytes) {
+  PlannedTraining(const TrainConfig& config, std::int64_t batch)
+      : trainer_(trainer_of(backend_, config)), state_bytes_(backend_.pool_stats().used_bytes) {
     for (int step = 0; step < 2; ++step) step_on_gray(*trainer_, config, batch);
     flop_ = backend_.flop() / 2;
   }
@@ -61,10 +66,10 @@ struct Calibration {
   std::size_t workspaces;  // what the backend holds beyond the tensors
 };
 
-Calibration calibrate(const std::string& device, const TrainingTask& task, const TrainConfig& config, std::int64_t batch) {
+Calibration calibrate(const std::string& device, const TrainConfig& config, std::int64_t batch) {
   using Clock = std::chrono::steady_clock;
   const auto backend = make_backend(device, threads_of(config), kernel_choice(config));
-  const auto trainer = task.make_trainer(*backend);
+  const auto trainer = trainer_of(*backend, config);
   std::vector<double> seconds;
   for (int step = 0; step < 5; ++step) {
     const auto begin = Clock::now();
@@ -72,7 +77,7 @@ Calibration calibrate(const std::string& device, const TrainingTask& task, const
     if (step >= 2) seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());  // a backend may record the second
   }
   std::nth_element(seconds.begin(), seconds.begin() + 1, seconds.end());
-  const std::size_t held = backend->pool_stats().held_bytes, tensors = training_bytes(task, config, batch);
+  const std::size_t held = backend->pool_stats().held_bytes, tensors = training_bytes(config, batch);
   return {batch, seconds[1], held - std::min(held, tensors)};
 }
 
@@ -90,67 +95,80 @@ double extrapolate(std::int64_t batch, std::int64_t batch_a, double a, std::int6
 
 }  // namespace
 
-std::size_t training_bytes(const TrainingTask& task, const TrainConfig& config, std::int64_t batch) {
-  return PlannedTraining(task, config, batch).held_bytes();
+std::size_t training_bytes(const TrainConfig& config, std::int64_t batch) {
+  return PlannedTraining(config, batch).held_bytes();
 }
 
-double step_flop(const TrainConfig& config, const ModelConfig& model) {
+double step_flop(const TrainConfig& config) {
   PlanBackend backend;
-  GanTrainer trainer(backend, config, model);
-  step_on_gray(trainer, config, config.batch);
+  step_on_gray(*trainer_of(backend, config), config, config.batch);
   return backend.flop();
 }
 
-std::int64_t largest_batch(const TrainingTask& task, const TrainConfig& config, std::int64_t limit, std::size_t bytes) {
+int threads_of(const TrainConfig& config) { return threads_for(config.threads); }
+
+std::int64_t steps_limit(const TrainConfig& config, std::int64_t pictures) {
+  std::int64_t limit = config.steps;
+  const auto include = [&](double steps) {
+    const auto whole = static_cast<std::int64_t>(std::ceil(steps));
+    if (steps > 0) limit = limit == 0 ? whole : std::min(limit, whole);
+  };
+  include(config.kimg * 1000 / config.batch);
+  include(config.epochs * static_cast<double>(pictures) / config.batch);
+  return limit;
+}
+
+std::int64_t largest_batch(const TrainConfig& config, std::int64_t limit, std::size_t bytes) {
   std::int64_t fits = 0, too_large = limit + 1;
   while (too_large - fits > 1) {
     const std::int64_t middle = fits + (too_large - fits) / 2;
-    (training_bytes(task, config, middle) <= bytes ? fits : too_large) = middle;
+    (training_bytes(config, middle) <= bytes ? fits : too_large) = middle;
   }
   return fits;
 }
 
-std::string batch_that_fits(const TrainingTask& task, const TrainConfig& config, std::size_t bytes) {
-  const std::int64_t batch = largest_batch(task, config, config.batch, bytes / 10 * 9);  // a tenth is left to workspaces
+std::string batch_that_fits(const TrainConfig& config, std::size_t bytes) {
+  const std::int64_t batch = largest_batch(config, config.batch, bytes / 10 * 9);  // a tenth is left to workspaces
   if (batch == 0) return "; not even --batch 1 fits, so use a smaller --size, --ngf or --ndf";
   return batch < config.batch ? fmt::format("; --batch {} would fit", batch) : "";
 }
 
-void require_memory(const TrainingTask& task, const TrainConfig& config, const Backend& backend) {
-  const PlannedTraining planned(task, config, config.batch);
+void require_memory(const TrainConfig& config, const Backend& backend) {
+  const PlannedTraining planned(config, config.batch);
   const std::size_t checkpoint = has_own_memory(backend) ? 0 : planned.state_bytes(), needed = planned.held_bytes() + checkpoint;
   const std::size_t available = memory_limit(backend);
   if (needed <= available) return keep_memory_free(checkpoint);
   throw Error(ExitCode::out_of_memory, fmt::format("out of memory: this training needs {} or more, and {} are available{}", bytes_text(needed),
-                                                   bytes_text(available), batch_that_fits(task, config, available - std::min(available, checkpoint))));
+                                                   bytes_text(available), batch_that_fits(config, available - std::min(available, checkpoint))));
 }
 
 TrainingPlan plan_training(TrainConfig config) {
   validate(config);
-  const auto task = make_task(config);
+  const auto data = find_method(config.model).open_data(config);
   const std::int64_t batch = config.batch;
 
   const std::string device = choose_device(config.device).name;
   // What fits is tried, so that a training that does not gets a plan too.
   const std::size_t limit = memory_limit(*make_backend(device, threads_of(config)));
-  const std::int64_t most = largest_batch(*task, config, std::min<std::int64_t>(batch, 32), limit / 10 * 9);
+  const std::int64_t most = largest_batch(config, std::min<std::int64_t>(batch, 32), limit / 10 * 9);
   if (most == 0) {
-    throw Error(ExitCode::out_of_memory, fmt::format("out of memory: {} are available{}", bytes_text(limit), batch_that_fits(*task, config, limit)));
+    throw Error(ExitCode::out_of_memory, fmt::format("out of memory: {} are available{}", bytes_text(limit), batch_that_fits(config, limit)));
   }
   const std::int64_t least = batch > 32 ? std::min<std::int64_t>(most, 16) : most;
-  const Calibration a = calibrate(device, *task, config, least);
-  const Calibration b = most == least ? a : calibrate(device, *task, config, most);
+  const Calibration a = calibrate(device, config, least);
+  const Calibration b = most == least ? a : calibrate(device, config, most);
   const auto workspaces = static_cast<std::size_t>(
       extrapolate(batch, a.batch, static_cast<double>(a.workspaces), b.batch, static_cast<double>(b.workspaces)));
   ::malloc_trim(0);
   const std::size_t program = resident_bytes();  // its libraries have been used by now
 
-  PlannedTraining planned(*task, config, batch);
+  PlannedTraining planned(config, batch);
   const std::size_t step_bytes = planned.held_bytes();
   const Grid grid = parse_grid(config.grid);
   const double flop_before = planned.backend().flop();
-  task->samples(planned.trainer());
-  const auto sampled = is_translation(config.model) ? std::min<std::int64_t>(task->pictures(), grid.columns * grid.rows) : grid.columns * grid.rows;
+  const Examples examples = data->examples();
+  planned.trainer().samples(examples);
+  const auto sampled = examples.sources.empty() ? grid.columns * grid.rows : std::ssize(examples.sources);
   const double flop_to_generate = (planned.backend().flop() - flop_before) / static_cast<double>(sampled);
   const std::size_t checkpoint_bytes = planned.trainer().saved_bytes();
 
@@ -177,19 +195,19 @@ TrainingPlan plan_training(TrainConfig config) {
                                {"program and data", program},
                                {"a checkpoint on its way to the disk", checkpoint_bytes}});
   return {.config = config,
-          .data = task->data_name(),
+          .data = data->name(),
           .backend = backend->fingerprint(),
-          .notes = task->notes(),
-          .pictures = task->pictures(),
+          .notes = data->notes(),
+          .pictures = data->pictures(),
           .flop_per_picture = planned.flop() / static_cast<double>(batch),
           .flop_to_generate = flop_to_generate,
           .memory = std::move(memory),
           .checkpoint_bytes = checkpoint_bytes,
           .peak_bytes = peak,
           .available_bytes = available,
-          .largest_batch = largest_batch(*task, config, task->pictures(), available > fixed ? available - fixed : 0),
+          .largest_batch = largest_batch(config, data->pictures(), available > fixed ? available - fixed : 0),
           .seconds_per_step = extrapolate(batch, a.batch, a.seconds, b.batch, b.seconds),
-          .steps = steps_limit(config, task->pictures())};
+          .steps = steps_limit(config, data->pictures())};
 }
 
 }  // namespace pastiche

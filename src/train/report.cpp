@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "io/json.h"
+#include "methods/method.h"
 #include "pastiche/config.h"
 #include "pastiche/error.h"
 #include "pastiche/files.h"
@@ -381,16 +382,16 @@ std::string figure(const fs::path& path, const std::string& caption) {
                      caption, base64({bytes.begin(), bytes.end()})) + '\n';
 }
 
-std::string samples_section(const fs::path& run, const std::string& model) {
+std::string samples_section(const fs::path& run, const Method* method) {
   const std::vector<Sample> samples = find_samples(run / "samples");
   if (samples.empty()) return {};
-  const char* order = model == "pix2pix" ? ": source, result, target" : is_translation(model) ? ": source, result" : "";
+  const char* order = method != nullptr ? method->sample_order() : "";
   const auto shown = [&](const Sample& sample) { return figure(sample.path, fmt::format("step {}{}", sample.step, order)); };
   std::string strip;
   const std::size_t count = std::min<std::size_t>(samples.size(), 12);
   for (std::size_t i = 0; i < count && count > 1; ++i) strip += shown(samples[i * (samples.size() - 1) / (count - 1)]);
   return "<h2>Samples</h2>\n<div class=\"large\">\n" + shown(samples.back()) +
-         figure(run / "reals.png", is_translation(model) ? "pictures of the target" : "real pictures") + "</div>\n" +
+         figure(run / "reals.png", method != nullptr ? method->reals_caption() : "real pictures") + "</div>\n" +
          (strip.empty() ? "" : "<div class=\"strip\">\n" + strip + "</div>\n");
 }
 
@@ -445,10 +446,10 @@ std::string config_section(const TrainConfig& config) {
   const nlohmann::ordered_json values = nlohmann::ordered_json::parse(config_to_json(config));
   const nlohmann::ordered_json defaults = nlohmann::ordered_json::parse(config_to_json(default_config(config.model, config.preset)));
   std::string rows;
-  visit_options(config, [&](const char* name, const auto&, const auto&, const char* help) {
+  visit_options(config, [&](const Option& option, const auto&) {
     rows += fmt::format("<tr{}><td>{}</td><td><code>{}</code></td><td>{}</td></tr>\n",
-                        values[name] == defaults[name] ? "" : " class=\"changed\"", name, escape(values[name].dump()),
-                        escape(help));
+                        values[option.name] == defaults[option.name] ? "" : " class=\"changed\"", option.name,
+                        escape(values[option.name].dump()), escape(option.help));
   });
   return "<h2>Configuration</h2>\n<p class=\"lead\">What differs from the default is set in colour.</p>\n<table>\n" +
          rows + "</table>\n";
@@ -476,7 +477,7 @@ void ReportWriter::write() {
   const std::string name = escape((whole.has_filename() ? whole : whole.parent_path()).filename().native());
   std::optional<TrainConfig> config = TrainConfig{};
   try {
-    load_config(folder_ / "config.toml", *config);
+    load_config(folder_ / "config.toml", *config, {.options = true});
   } catch (const Error&) {
     config.reset();
   }
@@ -488,7 +489,7 @@ void ReportWriter::write() {
       "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width\">\n<title>" + name + "</title>\n<style>" + style +
           "</style>\n</head>\n<body>\n<h1>" + name + "</h1>\n<p class=\"lead\">" + lead + "</p>\n" +
-          cards_section(stats) + samples_section(folder_, config ? config->model : "") + charts_section(stats) +
+          cards_section(stats) + samples_section(folder_, config ? &find_method(config->model) : nullptr) + charts_section(stats) +
           holdout_section(logs_->holdout.read()) + facts_section(facts) +
           (config ? config_section(*config) : "") + "</body>\n</html>\n");
 }

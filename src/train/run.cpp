@@ -13,12 +13,13 @@
 #include <system_error>
 
 #include "io/json.h"
+#include "methods/method.h"
 #include "pastiche/files.h"
 #include "pastiche/report.h"
 #include "pastiche/train.h"
 #include "train/checkpoints.h"
 #include "train/signals.h"
-#include "train/task.h"
+#include "train/plan.h"
 
 namespace pastiche {
 namespace fs = std::filesystem;
@@ -50,25 +51,25 @@ class Run {
  public:
   // `resumed` is a run folder whose rest this is, or empty.
   Run(TrainConfig config, const RunEvents& events, const fs::path& resumed, bool other_bits)
-      : config_(std::move(config)), events_(events), folder_(resumed) {
+      : config_(std::move(config)), method_(find_method(config_.model)), events_(events), folder_(resumed) {
     if (resumed.empty()) {
       position_.threads = threads_of(config_);
     } else {
       lock_ = std::make_unique<RunLock>(folder_);
       open_checkpoint(other_bits);
     }
-    open_task();
+    open_data();
     device_ = choose_device(config_.device);
     backend_ = make_backend(device_.name, position_.threads, kernel_choice(config_));
-    require_memory(*task_, config_, *backend_);
+    require_memory(config_, *backend_);
     make_trainer();
     snap_ = parse_interval(config_.snap);
     limit_seconds_ = config_.time.empty() ? 0 : parse_duration(config_.time);
-    limit_steps_ = steps_limit(config_, task_->pictures());
+    limit_steps_ = steps_limit(config_, data_->pictures());
     clock_.start(position_.seconds);
     if (checkpoint_) restore(other_bits);
     position_.backend = backend_->fingerprint();
-    position_.data_fingerprint = task_->data_fingerprint();
+    position_.data_fingerprint = data_->fingerprint();
     position_.config = ordered_json::parse(config_to_json(config_));
     trainer_->set_total_steps(total_steps());
   }
@@ -77,13 +78,13 @@ class Run {
     const CatchSignals signals;
     if (!lock_) {
       config_to_toml(config_);  // throws where it holds what no file could
-      folder_ = create_run_folder(config_.out, config_.name.empty() ? config_.model + "-" + task_->data_name() : config_.name);
+      folder_ = create_run_folder(config_.out, config_.name.empty() ? config_.model + "-" + data_->name() : config_.name);
       lock_ = std::make_unique<RunLock>(folder_);
     }
-    events_.started(folder_, fmt::format("{} {}", config_.model, task_->data_name()));
+    events_.started(folder_, fmt::format("{} {}", config_.model, data_->name()));
     if (!device_.why.empty()) events_.note(device_.why);
     for (const std::string& note : notes_) events_.note(note);
-    for (const std::string& note : task_->notes()) events_.note(note);
+    for (const std::string& note : data_->notes()) events_.note(note);
     events_.note(fmt::format("checkpoints: {} each, {}, of which the newest {} are kept (--snap, --keep)", bytes_text(trainer_->saved_bytes()),
                              snap_.steps > 0 ? fmt::format("every {} steps", snap_.steps) : "every " + config_.snap, config_.keep));
     try {
@@ -124,9 +125,9 @@ class Run {
     if (time != position_.config.end() && *time != config_.time) position_.planned_steps = 0;  // which was for another end
   }
 
-  void open_task() {
+  void open_data() {
     try {
-      task_ = make_task(config_);
+      data_ = method_.open_data(config_);
     } catch (const Error& e) {
       if (!checkpoint_ || e.code() != ExitCode::bad_data) throw;
       throw Error(e.code(), fmt::format("{}; where the pictures are elsewhere now, add --data FOLDER", e.what()));
@@ -141,7 +142,7 @@ class Run {
       for (const SafeTensor& tensor : checkpoint_->file.tensors) bytes += tensor.bytes.size();
       limit.emplace(static_cast<std::int64_t>(bytes / sizeof(float)));
     }
-    fitting([&] { trainer_ = task_->make_trainer(*backend_); });
+    fitting([&] { trainer_ = method_.make_trainer(*backend_, config_, activation_dtype(config_)); });
   }
 
   template <class Action>
@@ -155,7 +156,7 @@ class Run {
   }
 
   void restore(bool other_bits) {
-    if (position_.data_fingerprint != task_->data_fingerprint()) {
+    if (position_.data_fingerprint != data_->fingerprint()) {
       changes_.push_back("the data has another fingerprint");
       if (!other_bits) {
         throw Error(ExitCode::bad_data, fmt::format("the data in {} is not what this run was trained on (its fingerprint differs): put it back, give the "
@@ -202,8 +203,8 @@ class Run {
     write_run_json("running", "");
     if (!done()) write_file_atomically(folder_ / "config.toml", config_to_toml(config_));
     if (last_checkpoint_step_ < 0) {
-      write_file_atomically(folder_ / "reals.png", encode_png(task_->reals()));
-      write_file_atomically(folder_ / "samples" / (step_name(0) + ".png"), encode_png(task_->samples(*trainer_)));
+      write_file_atomically(folder_ / "reals.png", encode_png(data_->reals()));
+      write_file_atomically(folder_ / "samples" / (step_name(0) + ".png"), encode_png(trainer_->samples(data_->examples())));
     } else {
       for (const char* name : {"stats.jsonl", "holdout.jsonl"}) truncate_after_step(folder_ / name, position_.step);
       if (!changes_.empty()) save_checkpoint();
@@ -216,11 +217,11 @@ class Run {
   // ---- training ------------------------------------------------------------------------------------------------------
 
   void run_steps() {
-    task_->start_loading({.start_step = position_.step, .threads = std::max(1, position_.threads / 2)});
+    data_->start_loading({.start_step = position_.step, .threads = std::max(1, position_.threads / 2)});
     std::exception_ptr unreadable;  // a batch that can't be made ends the training after the step that is under way
     const auto prefetch = [&] {
       try {
-        task_->prefetch(*trainer_);
+        data_->prefetch(*trainer_);
       } catch (...) {
         unreadable = std::current_exception();
       }
@@ -268,7 +269,7 @@ class Run {
       }
     };
     if (error.code() == ExitCode::out_of_memory) {
-      attempt([&] { what += batch_that_fits(*task_, config_, backend_->available_bytes() + backend_->pool_stats().held_bytes); });
+      attempt([&] { what += batch_that_fits(config_, backend_->available_bytes() + backend_->pool_stats().held_bytes); });
     }
     if (whole_ && position_.step > std::max<std::int64_t>(0, last_checkpoint_step_)) {
       if (in_snapshot_) attempt([&] { measure(); });  // a resume does not come back to it
@@ -293,7 +294,7 @@ class Run {
 
   // What pictures had to be replaced, and what the file system can't do.
   void tell_news() {
-    for (const std::string& note : task_->take_notes()) events_.note(note);
+    for (const std::string& note : data_->take_notes()) events_.note(note);
     for (const std::string& note : take_file_system_notes()) events_.note(note);
   }
 
@@ -373,7 +374,7 @@ class Run {
     position_.seconds = clock_.seconds();
     SafetensorsFile file;
     trainer_->save(file);
-    write_checkpoint(folder_, position_, task_->model_json(), std::move(file));
+    write_checkpoint(folder_, position_, method_.model_json(config_), std::move(file));
     last_checkpoint_step_ = position_.step;
   }
 
@@ -381,8 +382,8 @@ class Run {
     if (position_.step != last_checkpoint_step_) {
       plan_end();
       in_snapshot_ = true;
-      write_file_atomically(folder_ / "samples" / (step_name(position_.step) + ".png"), encode_png(task_->samples(*trainer_)));
-      task_->write_models(*trainer_, folder_);
+      write_file_atomically(folder_ / "samples" / (step_name(position_.step) + ".png"), encode_png(trainer_->samples(data_->examples())));
+      trainer_->write_models(folder_, {data_->name(), data_->fingerprint()});
       measure();
       sync_stats();
       save_checkpoint();
@@ -414,7 +415,7 @@ class Run {
 
   void measure() {
     if (position_.step == measured_step_) return;
-    const std::string line = task_->measure(*trainer_);
+    const std::string line = trainer_->measure(data_->held_out());
     measured_step_ = position_.step;
     if (line.empty()) return;
     JsonLines log(folder_ / "holdout.jsonl");
@@ -433,10 +434,10 @@ class Run {
     const ordered_json json{
         {"status", status},
         {"reason", reason},
-        {"model", task_->model_json()},
+        {"model", method_.model_json(config_)},
         {"parameters", parameter_counts()},
-        {"data", {{"path", config_.data}, {"name", task_->data_name()}, {"pictures", task_->pictures()}, {"fingerprint", task_->data_fingerprint()},
-                  {"skipped", task_->skipped()}}},
+        {"data", {{"path", config_.data}, {"name", data_->name()}, {"pictures", data_->pictures()}, {"fingerprint", data_->fingerprint()},
+                  {"skipped", data_->skipped()}}},
         {"backend", backend_->fingerprint()},
         {"other_bits", position_.other_bits},
         {"seed", config_.seed},
@@ -449,6 +450,7 @@ class Run {
   }
 
   TrainConfig config_;
+  const Method& method_;
   const RunEvents& events_;
   fs::path folder_;
   std::unique_ptr<RunLock> lock_;
@@ -456,7 +458,7 @@ class Run {
   std::vector<std::string> changes_;      // of what decides the bits, since that checkpoint
   std::vector<std::string> notes_;        // for the time when someone listens
   Position position_;
-  std::unique_ptr<TrainingTask> task_;
+  std::unique_ptr<TrainingData> data_;
   DeviceChoice device_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Trainer> trainer_;
@@ -493,12 +495,13 @@ namespace {
 // What config.toml says; where it is gone or empty, what the newest checkpoint does.
 TrainConfig config_of_run(const fs::path& folder) {
   const fs::path path = folder / "config.toml";
+  constexpr ForeignKeys any{.options = true};  // in runs of earlier versions
   TrainConfig config;
   config.ema_warmup = false;  // of runs that began before there was one
   std::error_code error;
   if (fs::file_size(path, error) > 0 && !error) {
     try {
-      load_config(path, config);
+      load_config(path, config, any);
     } catch (const Error& e) {
       if (e.code() != ExitCode::bad_data) throw;
       throw Error(e.code(), fmt::format("{}; or delete the file, and the settings are taken from the checkpoint", e.what()));
@@ -509,7 +512,7 @@ TrainConfig config_of_run(const fs::path& folder) {
   const ordered_json settings = read_newest_checkpoint(folder).position.config;
   for (const auto& [name, value] : settings.items()) toml += fmt::format("{} = {}\n", name, value.dump());
   if (toml.empty()) throw Error(ExitCode::bad_file, fmt::format("{} is gone, and the checkpoint is too old to have the settings", quote(path.string())));
-  parse_config(toml, "the checkpoint's settings", config);
+  parse_config(toml, "the checkpoint's settings", config, any);
   return config;
 }
 

@@ -44,9 +44,12 @@ StepStats Trainer::step(std::initializer_list<PictureBytes> domains) {
 }
 
 void Trainer::prefetch(std::initializer_list<PictureBytes> domains) {
+  require(domains.size() >= domains_.size(), "Trainer", "pictures of {} domains, expected {}", domains.size(), domains_.size());
   for (std::size_t i = 0; i < domains_.size(); ++i) {
     const PictureBytes pictures = domains.begin()[i];
-    const auto n = static_cast<std::int64_t>(pictures.size()) / picture_.elements();
+    const std::int64_t n = std::ssize(pictures) / picture_.elements();
+    require(n > 0 && std::ssize(pictures) % picture_.elements() == 0 && pictures.size() == domains.begin()->size(), "Trainer",
+            "{} bytes of pictures in domain {}, expected as many pictures of {} as in the first domain", pictures.size(), i + 1, picture_.str());
     const Shape shape{n, picture_[0], picture_[1], picture_[2]};
     for (Tensor& each : domains_[i].bytes) {
       if (!each.defined()) each = Tensor::empty(backend_, shape, DType::u8);

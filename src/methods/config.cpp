@@ -11,9 +11,11 @@
 #include <optional>
 #include <sstream>
 
+#include "methods/method.h"
 #include "pastiche/error.h"
 #include "pastiche/files.h"
 #include "pastiche/ladder.h"
+#include "pastiche/losses.h"
 
 namespace pastiche {
 namespace {
@@ -92,10 +94,9 @@ std::string with_dashes(std::string_view name) {
   return result;
 }
 
-std::vector<std::string> option_names() {
+std::vector<std::string> option_names(const TrainConfig& config) {
   std::vector<std::string> names;
-  const TrainConfig config;
-  visit_options(config, [&](const char* name, const auto&, const auto&, const char*) { names.push_back(name); });
+  visit_options(config, [&](const Option& option, const auto&) { names.push_back(option.name); });
   return names;
 }
 
@@ -115,8 +116,8 @@ std::string toml_text(const char* option, const std::string& text) {
 }
 
 // What a TOML value is as a T; empty when it is of another type. A whole number may stand for the text of it.
-template <class T, class Rule>
-std::optional<T> value_of(const toml::node& node, const Rule&) {
+template <class T>
+std::optional<T> value_of(const toml::node& node, const option::Rule& rule) {
   if constexpr (std::is_same_v<T, bool>) {
     return node.value_exact<bool>();
   } else if constexpr (std::is_same_v<T, double>) {
@@ -126,7 +127,7 @@ std::optional<T> value_of(const toml::node& node, const Rule&) {
     return value && std::in_range<T>(*value) ? std::optional<T>(static_cast<T>(*value)) : std::nullopt;
   } else {
     auto text = node.value_exact<std::string>();
-    if (node.is_integer() && !std::is_same_v<Rule, option::Any>) text = std::to_string(*node.value<std::int64_t>());
+    if (node.is_integer() && dynamic_cast<const option::Any*>(&rule) == nullptr) text = std::to_string(*node.value<std::int64_t>());
     if constexpr (std::is_same_v<T, std::string>) {
       return text;
     } else {
@@ -219,6 +220,15 @@ bool is_name(const std::string& text) {
   return text.size() <= 100 && text.find_first_not_of(allowed) == text.npos;
 }
 
+std::string Methods::expected() const { return method_list(); }
+
+bool Losses::accepts(const std::string& name) const { return std::ranges::count(adversarial_losses(), name, &AdversarialLoss::name) > 0; }
+std::string Losses::expected() const {
+  std::vector<std::string> names;
+  for (const AdversarialLoss& loss : adversarial_losses()) names.emplace_back(loss.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
 bool Kernels::accepts(const std::string& value) const {
   try {
     parse_kernels(value);
@@ -260,7 +270,38 @@ Interval parse_interval(std::string_view text) {
   return or_usage_error(try_interval(text), text, "a duration such as 2m, or a number of steps");
 }
 
-void parse_config(std::string_view toml, const std::string& source, TrainConfig& config) {
+namespace {
+
+// Sets the option `name` by `node`, where the config's method has one. Fails at a value that it does not allow.
+bool set_option(TrainConfig& config, const std::string& name, const toml::node& node, const std::string& source) {
+  bool known = false;
+  visit_options(config, [&](const Option& option, auto& member) {
+    if (name != option.name) return;
+    known = true;
+    const auto value = value_of<std::remove_reference_t<decltype(member)>>(node, option.rule);
+    if (!value || !option.rule.accepts(*value)) {
+      fail_at(source, node.source(), fmt::format("{} is {}: expected {}", option.name, describe(node), expectation(member, option.rule)));
+    }
+    member = *value;
+  });
+  return known;
+}
+
+// The option `name` of another method, at a value that it has there by default.
+bool is_unused_default(const std::string& name, const toml::node& node, const std::string& source) {
+  for (const Method* method : methods()) {
+    for (const char* preset : {"small", "full"}) {
+      const TrainConfig usual = default_config(method->name(), preset);
+      TrainConfig changed = usual;
+      if (set_option(changed, name, node, source) && config_to_json(changed) == config_to_json(usual)) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+void parse_config(std::string_view toml, const std::string& source, TrainConfig& config, const ForeignKeys& allowed) {
   check_characters(toml, source);
   toml::table table;
   try {
@@ -278,100 +319,63 @@ void parse_config(std::string_view toml, const std::string& source, TrainConfig&
     return std::pair(at.line, at.column);
   });
 
+  // The method first: it says which other options there are.
+  const std::string model = config.model;
+  for (const auto& [key, node] : entries) {
+    if (key->str() == "model") set_option(config, "model", *node, source);
+  }
+  if (!allowed.method) config.model = model;
+  if (config.model != model) config.own = default_config(config.model).own;
+
   std::map<std::string, toml::source_position> seen;
-  for (const auto& entry : entries) {
-    const toml::key* key = entry.first;
-    const toml::node* node = entry.second;
+  for (const auto& [key, node] : entries) {
     const std::string name = with_dashes(key->str());
     const auto [first, is_new] = seen.emplace(name, key->source().begin);
     if (!is_new) fail_at(source, key->source(), fmt::format("{} stands in line {} already", name, first->second.line));
-    bool known = false;
-    visit_options(config, [&](const char* option, auto& member, const auto& rule, const char*) {
-      if (name != option) return;
-      known = true;
-      const auto value = value_of<std::remove_reference_t<decltype(member)>>(*node, rule);
-      if (!value || !rule.accepts(*value)) {
-        fail_at(source, node->source(),
-                fmt::format("{} is {}: expected {}", option, describe(*node), expectation(member, rule)));
-      }
-      member = *value;
-    });
-    if (!known) {
-      const std::string nearest = nearest_name(name, option_names());
-      fail_at(source, key->source(),
-              fmt::format("unknown key {}: {}", quote(key->str()),
-                          nearest.empty() ? "`pastiche train --help` lists them" : "did you mean '" + nearest + "'?"));
+    if (name == "model" || set_option(config, name, *node, source)) continue;
+    if (const std::string owners = methods_with_option(name); !owners.empty()) {
+      if (allowed.options || is_unused_default(name, *node, source)) continue;
+      fail_at(source, key->source(), fmt::format("{} is an option of {}, and this is {}", name, owners, config.model));
     }
+    const std::string nearest = nearest_name(name, option_names(config));
+    fail_at(source, key->source(), fmt::format("unknown key {}: {}", quote(key->str()),
+                                               nearest.empty() ? fmt::format("`pastiche train {} --help` lists them", config.model)
+                                                               : "did you mean '" + nearest + "'?"));
   }
 }
 
-void load_config(const std::filesystem::path& path, TrainConfig& config) {
+void load_config(const std::filesystem::path& path, TrainConfig& config, const ForeignKeys& allowed) {
   const std::vector<std::byte> bytes = read_file(path, 1 << 20);
-  parse_config({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.native(), config);
+  parse_config({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.native(), config, allowed);
 }
 
 std::string config_to_toml(const TrainConfig& config) {
   std::string result;
-  visit_options(config, [&](const char* name, const auto& member, const auto&, const char* help) {
+  visit_options(config, [&](const Option& option, const auto& member) {
     using T = std::remove_cvref_t<decltype(member)>;
     std::string value;
     if constexpr (std::is_same_v<T, std::string>) {
-      value = toml_text(name, member);
+      value = toml_text(option.name, member);
     } else if constexpr (std::is_same_v<T, ImageSize>) {
-      value = toml_text(name, to_text(member));
+      value = toml_text(option.name, to_text(member));
     } else {
       value = fmt::format("{}", member);
     }
-    result += fmt::format("{:<35} # {}\n", fmt::format("{} = {}", name, value), help);
+    result += fmt::format("{:<35} # {}\n", fmt::format("{} = {}", option.name, value), option.help);
   });
   return result;
 }
 
 std::string config_to_json(const TrainConfig& config) {
   nlohmann::ordered_json result;
-  visit_options(config, [&](const char* name, const auto& member, const auto&, const char*) {
+  visit_options(config, [&](const Option& option, const auto& member) {
     if constexpr (std::is_same_v<decltype(member), const ImageSize&>) {
-      result[name] = to_text(member);
+      result[option.name] = to_text(member);
     } else {
-      result[name] = member;
+      result[option.name] = member;
     }
   });
   return result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-bool is_model(const std::string& name) { return name == "dcgan" || name == "article" || is_translation(name); }
-
-bool is_translation(const std::string& model) { return model == "pix2pix" || model == "cyclegan" || model == "cut"; }
-
-TrainConfig default_config(const std::string& model, const std::string& preset) {
-  TrainConfig config;
-  config.model = model;
-  config.preset = preset;
-  if (model == "dcgan") return config;
-  config.lr_g = config.lr_d = 2e-4;  // the article's discriminator is one linear layer, which larger steps throw about
-  config.beta1 = 0.5;
-  config.beta2 = 0.999;
-  if (!is_translation(model)) return config;
-  const bool full = preset == "full";
-  config.augment = "none";
-  config.size = full ? ImageSize{256, 256} : ImageSize{64, 64};
-  config.mirror = true;
-  config.crop = 1.125;
-  config.ngf = config.ndf = full ? 64 : 32;
-  config.decay_from = 0.5;
-  config.ema = 0;
-  config.grid = "4x8";
-  config.loss = "lsgan";
-  if (model == "pix2pix") {
-    config.network = "unet";
-    if (full) {
-      config.dropout = 0.5;
-    } else {  // at equal rates the discriminator wins before the small generator has learned which colour goes where
-      config.lr_g = 6e-4;
-      config.lr_d = 3e-5;
-    }
-  }
-  return config;
 }
 
 DType activation_dtype(const TrainConfig& config) { return config.precision == "bf16" ? DType::bf16 : DType::f32; }
@@ -382,24 +386,46 @@ KernelChoice kernel_choice(const TrainConfig& config) {
   return kernels;
 }
 
+namespace {
+
+// Of the options that the method lacks: name and value.
+std::map<std::string, std::string> unused_values(const TrainConfig& config) {
+  std::map<std::string, std::string> values;
+  visit_shared_options(config, [&](const Option& option, const auto& member) {
+    if (has_option(config.model, option.name)) return;
+    if constexpr (std::is_same_v<decltype(member), const ImageSize&>) values[option.name] = to_text(member);
+    else values[option.name] = fmt::format("{}", member);
+  });
+  return values;
+}
+
+}  // namespace
+
 void validate(TrainConfig& config) {
-  visit_options(config, [&](const char* name, const auto& member, const auto& rule, const char*) {
+  const auto usual = unused_values(default_config(config.model, config.preset));
+  for (const auto& [name, value] : unused_values(config)) {
+    if (value != usual.at(name)) {
+      throw Error(ExitCode::usage, fmt::format("--{} is an option of {}, and this is {}", name, methods_with_option(name), config.model));
+    }
+  }
+  const auto check = [](const Option& option, const auto& member) {
     std::string value;
     if constexpr (std::is_same_v<decltype(member), const std::string&>) {
-      json_text(name, member);  // throws on what no file could hold
+      json_text(option.name, member);  // throws on what no file could hold
       value = quote(member);
     } else if constexpr (std::is_same_v<decltype(member), const ImageSize&>) {
       value = to_text(member);
     } else {
       value = fmt::format("{}", member);
     }
-    if (!rule.accepts(member)) {
-      throw Error(ExitCode::usage, fmt::format("--{} {}: expected {}", name, value, expectation(member, rule)));
+    if (!option.rule.accepts(member)) {
+      throw Error(ExitCode::usage, fmt::format("--{} {}: expected {}", option.name, value, expectation(member, option.rule)));
     }
-  });
+  };
+  visit_options(std::as_const(config), check);
   require_dtype(kernel_choice(config), activation_dtype(config));
   const bool limited = config.steps > 0 || config.kimg > 0 || config.epochs > 0 || !config.time.empty();
-  if (!limited) config.kimg = is_translation(config.model) ? default_translation_kimg : default_kimg;
+  if (!limited) config.kimg = find_method(config.model).default_kimg();
 }
 
 }  // namespace pastiche

@@ -1,0 +1,43 @@
+#pragma once
+// Methods that learn to make new pictures from noise: a generator and a discriminator, and one step for all of them (gan.cpp).
+#include "methods/method.h"
+#include "pastiche/models.h"
+
+namespace pastiche {
+
+class GanMethod : public Method {
+ public:
+  // Networks of a ModelConfig of this method's name.
+  virtual std::unique_ptr<Generator> make_generator(Backend& backend, const ModelConfig& model, std::string prefix, std::uint64_t seed,
+                                                    DType dtype) const = 0;
+  virtual std::unique_ptr<Discriminator> make_discriminator(Backend& backend, const ModelConfig& model, std::uint64_t seed,
+                                                            DType dtype) const = 0;
+  // What of the ModelConfig only this method has, out of its own options.
+  virtual void set_own(ModelConfig&, const TrainConfig&) const {}
+  virtual void check(const ModelConfig&) const {}               // Error(usage) for what it can't make
+  virtual ImageSize default_size(const TrainConfig&) const { return {}; }  // where it does not follow from the data
+
+  const char* example_data() const override { return "my-pictures"; }
+  double default_kimg() const override { return 1000; }  // 17 passes over MNIST: enough for clear pictures of 28 to 64 pixels
+  std::unique_ptr<TrainingData> open_data(TrainConfig& config) const override;
+  std::unique_ptr<Trainer> make_trainer(Backend& backend, const TrainConfig& config, DType dtype) const override;
+  nlohmann::ordered_json model_json(const TrainConfig& config) const override;
+
+  ModelConfig model_of(const TrainConfig& config) const;  // of a definite config
+};
+
+template <class G, class D>
+class GanMethodOf : public GanMethod {
+ public:
+  std::unique_ptr<Generator> make_generator(Backend& backend, const ModelConfig& model, std::string prefix, std::uint64_t seed,
+                                            DType dtype) const override {
+    return std::make_unique<G>(backend, model, std::move(prefix), seed, dtype);
+  }
+  std::unique_ptr<Discriminator> make_discriminator(Backend& backend, const ModelConfig& model, std::uint64_t seed, DType dtype) const override {
+    return std::make_unique<D>(backend, model, seed, dtype);
+  }
+};
+
+const GanMethod& find_gan_method(std::string_view name);  // Error(bad_file)
+
+}  // namespace pastiche
