@@ -1,13 +1,13 @@
-// Convolution and its data gradient, which are one kernel: every pixel of the result gathers, through a table of taps, the
+// Convolution and its data gradient by one kernel, an implicit GEMM: every pixel of the result gathers, through a table of taps, the
 // channels of some pixels of the source,
 //   y[pixel, k] = the sum over taps t and channels c of x[pixel + t, c] w[k, t, c],
-// as a product of matrices [pixels, taps C] and [taps C, K] whose left factor is never stored.
+// as a GEMM [pixels, taps C] x [taps C, K] whose left factor, the im2col matrix, is never stored.
 //   conv2d                   the taps of the kernel
 //   conv2d, upsampled        four classes of pixels, the phases, each with its folded weights and its own window of x
 //   conv2d_dgrad             stride^2 classes of pixels of dx by (h mod stride, w mod stride), each with the taps that reach it;
 //                            the source is dy, the weights are turned
 //   conv2d_dgrad, upsampled  one class; its taps are those of the four phases
-// Where the window is the whole picture, this is a product of matrices already.
+// Where the window is the whole picture, this is a GEMM already.
 // Policy: sums in f32, tap by tap, channel by channel; their order, and so the bits, follow from the weights' shape and not from
 // the tile. Weights stay f32 (folded in f32). Up to 4 results a pixel: no shared memory, each thread sums some pixels over every
 // fourth group of four channels. Where channels are not a multiple of four, elements are read one by one and no wider. bf16 goes to tensor

@@ -1,9 +1,9 @@
-// The gathering of conv.cu on tensor cores: y[pixel, k] = the sum over taps t and channels c of x[pixel + t, c] w[k, t, c], x and w in
+// The implicit GEMM of conv.cu on tensor cores: y[pixel, k] = the sum over taps t and channels c of x[pixel + t, c] w[k, t, c], x and w in
 // bf16, or in f32 as TF32. The reduction goes tap by tap, the channels of each filled up with zeros to whole slices. Which taps a pixel
 // sees stands in bits, made once: what remains to be asked for a chunk is one operation.
 // Policy: sums in f32; their order follows from the weights' shape. Weights are folded in f32 and rounded once, to nearest; f32 activations
-// are cut to TF32 (mma_tile.cuh): a product is off by at most 1.5 2^-10 of itself. What follows, a bias with LeakyReLU or the statistics of
-// a norm, is done with the sums in registers, without shared memory or a barrier.
+// are cut to TF32 (mma_tile.cuh): a product is off by at most 1.5 2^-10 of itself. The epilogue, a bias with LeakyReLU or the statistics of
+// a norm, works on the sums in registers, without shared memory or a barrier.
 #include <algorithm>
 
 #include "conv_mma.cuh"

@@ -1,4 +1,4 @@
-// Weights put in order for the convolution kernels: folded where the input is upsampled, and their gradient unfolded; turned for
+// Weights put in order for the convolution kernels: folded where the input is upsampled, and their gradient unfolded; transposed for
 // the data gradient. Small against the convolution, so plain: one element a thread, or 32 x 32 through shared memory.
 #include "conv.cuh"
 #include "mma.cuh"

@@ -1,9 +1,9 @@
 // The weight gradient of a convolution,
 //   dw[k, t, c] = the sum over pixels of dy[pixel, k] x[pixel + t, c],
-// as a product of matrices [K, pixels] and [pixels, taps C] whose right factor is never stored. Where the input is upsampled,
+// an implicit GEMM [K, pixels] x [pixels, taps C] whose right factor, the im2col matrix, is never stored. Where the input is upsampled,
 // each phase has its own gradient of folded weights, and those are unfolded at the end. Where the window is the whole picture,
-// this is a product of matrices already.
-// Policy: sums in f32. Pixels are cut into parts, each summed by its own blocks, and the parts are added in order; how many there
+// this is a GEMM already.
+// Policy: sums in f32. Split-K over the pixels: blocks of their own sum each part, and a second kernel adds the parts in order; how many there
 // are follows from the shape alone. Up to 4 output channels: no shared memory for x, each thread sums its four columns over every
 // fourth pixel. Where channels are not a multiple of four, elements are read one by one and no wider. bf16, and f32 as TF32,
 // go to tensor cores where they can (conv_wgrad_mma.cu).

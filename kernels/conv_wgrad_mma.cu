@@ -1,6 +1,6 @@
-// The weight gradient of conv_wgrad.cu on tensor cores: dw[k, t, c] = the sum over pixels of dy[pixel, k] x[pixel + t, c], of bf16, or of f32
+// The implicit GEMM of conv_wgrad.cu on tensor cores: dw[k, t, c] = the sum over pixels of dy[pixel, k] x[pixel + t, c], of bf16, or of f32
 // as TF32. Both operands lie across the reduction. What a pixel of dy sees of x is computed once, into a table, so that the loop divides nothing.
-// Policy: as in conv_wgrad.cu: parts of the pixels, by blocks of their own, added in order.
+// Policy: as in conv_wgrad.cu: split-K over the pixels, parts added in order.
 #include <algorithm>
 
 #include "conv_wgrad_mma.cuh"

@@ -1,7 +1,7 @@
 // y[M,N] = op(a) op(b). Operands are read as they are stored: along the reduction where it is the last axis, else across it.
 // Where the last axis of one is not a multiple of four, a slower kernel reads single elements, of any strides. bf16, and f32 as TF32, go to
 // tensor cores where they can (gemm_mma.cu).
-// Policy: sums in f32, in ascending order of the reduction. A long reduction with few columns is cut into parts that depend on K
+// Policy: sums in f32, in ascending order of the reduction. A long reduction with few columns is cut (split-K) into parts that depend on K
 // and N alone, so that a row's bits do not depend on how many rows there are. The size of the tile changes no bits.
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // y[M,N] = op(a) op(b) on tensor cores: operands of which all last axes are multiples of 8, in bf16, or in f32 as TF32. Tiles at the edge
-// repeat its lines, and what comes of them is not written. Policy: as in gemm.cu; the tile changes no bits.
+// repeat its lines, and their results are not written. Policy: as in gemm.cu; the tile changes no bits.
 #include <algorithm>
 
 #include "gemm_mma.cuh"

@@ -1,12 +1,13 @@
 #pragma once
-// What tile.cuh is, for tensor cores: a block computes a tile of M x N results,
+// The tensor core form of tile.cuh: a block computes a tile of M x N results, each warp a warp tile of it,
 //   result[m][n] = the sum over k of A[m][k] B[k][n],
-// of bf16 operands, or of f32 ones as TF32, in slices of 64 bytes of k. Three slices are in shared memory: one is multiplied, the next is
-// there, and the one after is on its way, by cp.async. Fragments come half a slice ahead of the tensor cores. One barrier a slice.
+// of bf16 operands, or of f32 ones as TF32, in slices of 64 bytes of k. Software pipelining has three stages in shared memory: the tensor
+// cores multiply one slice, the next is there, and cp.async brings the one after. Fragments come half a slice ahead of the tensor cores.
+// One barrier a slice.
 //
-// An operand is contiguous along k or across its lines; its loader brings chunks of 16 bytes as they lie in memory, and ldmatrix, which
-// makes fragments of them, turns those of bf16 that lie across; of f32 it can't, and words are read one by one. Chunks are permuted (slice
-// layouts, below) so that neither copies nor those reads meet in a bank.
+// An operand is contiguous along k or across its lines. Its loader brings chunks of 16 bytes as they lie in memory. ldmatrix makes fragments
+// of them and transposes those of bf16 that lie across; of f32 it can't, and words are read one by one. A swizzle permutes the chunks (slice
+// layouts, below), so that neither copies nor those reads have bank conflicts.
 // Sums are in f32, 32 bytes of k at a time, ascending: their bits do not depend on the tile.
 // f32 is not rounded here: tensor cores do not read its last 13 bits. An operand off by at most 2^-10 of itself is the price of a loop that
 // does nothing but multiply; what is rounded to nearest before it comes, as packed weights are, is off by half of that.

@@ -1,6 +1,6 @@
 #pragma once
-// Reductions that are too long for one block are cut: each part is summed by a block of its own, and the parts are added in
-// order.
+// Split-K: a reduction that is too long for one block is cut. A block of its own sums each part, and a second kernel adds the parts in order,
+// without atomics.
 #include "backends/cuda/cuda.h"
 #include "indexing.cuh"
 #include "tile.cuh"

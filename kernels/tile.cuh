@@ -1,8 +1,8 @@
 #pragma once
-// The loop that convolution and the matrix product share. A block computes a tile of M x N results,
+// The main loop that convolution and GEMM share. A block computes a tile of M x N results, each thread a register tile of it,
 //   result[m][n] = the sum over k of A[m][k] B[k][n],
-// in slices of 16 k. While the threads multiply one slice out of shared memory they hold the next one in registers, on its way
-// from global memory to the other half of the buffer: one barrier a slice.
+// in slices of 16 k. Double buffering: while the threads multiply one slice out of shared memory they hold the next one in registers, on its
+// way from global memory to the other half of the buffer. One barrier a slice.
 //
 // Three parts that know nothing of each other:
 //   - a Source says where the elements of one line of an operand are (a pixel's taps, a row of a matrix), and which are zero;
@@ -29,8 +29,8 @@ template <class T> __device__ inline const T* further(const T* from, int steps, 
 
 constexpr int slice_depth = 16;
 
-// Where element (4 k4 + k, i) of a slice stands in shared memory: [k][i], turned about so that no two lanes of a warp meet in a
-// bank, neither those that write all four k4 of eight neighbouring i, nor those that read a row. i .. i + 3 stay together.
+// Where element (4 k4 + k, i) of a slice is in shared memory: [k][i] with a swizzle, so that no two lanes of a warp have a bank conflict,
+// neither those that write all four k4 of eight neighbouring i, nor those that read a row. i .. i + 3 stay together.
 template <int Extent> struct SliceLayout {
   static_assert(Extent % warp_size == 0);
   static constexpr int size = slice_depth * Extent;
