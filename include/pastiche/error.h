@@ -15,6 +15,7 @@ enum class ExitCode : int {
   out_of_memory = 6,
   diverged = 7,       // a non-finite value in training
   gate_failed = 8,    // bench compare, verify
+  bad_shape = 9,      // of a program that calls an op with what it can't take: shapes, dtypes, backends, nothing
 };
 
 // One line: what was wrong, what was expected, what to do. The command line prints it and exits with `code`.

@@ -25,7 +25,15 @@ inline Var operator-(const Var& a, const Var& b) { return sub(a, b); }
 inline Var operator*(const Var& a, const Var& b) { return mul(a, b); }
 inline Var operator/(const Var& a, const Var& b) { return div(a, b); }
 inline Var operator*(double s, const Var& x) { return affine(x, {.scale = s}); }
+inline Var operator*(const Var& x, double s) { return affine(x, {.scale = s}); }
+inline Var operator/(const Var& x, double s) { return affine(x, {.scale = 1 / s}); }
+inline Var operator+(const Var& x, double s) { return affine(x, {.shift = s}); }
+inline Var operator+(double s, const Var& x) { return affine(x, {.shift = s}); }
+inline Var operator-(const Var& x, double s) { return affine(x, {.shift = -s}); }
+inline Var operator-(double s, const Var& x) { return affine(x, {.scale = -1, .shift = s}); }
 inline Var operator-(const Var& x) { return affine(x, {.scale = -1}); }
+Var clamp(const Var& x, double min, double max);  // to within the rounding of max - min; its derivative is 1 inside and 0 outside
+Var pow(const Var& x, double exponent);           // of x above 0
 
 // ---- arith: shape ----------------------------------------------------------------------------------------------------
 Var reshape(const Var& x, const Shape& shape);                           // the same elements

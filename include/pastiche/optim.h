@@ -12,7 +12,9 @@ class AdamOptimizer {
   // `averaged` is a network of the same parameters that receives the average, or nullptr.
   AdamOptimizer(Parameters& parameters, const Adam& settings, Parameters* averaged = nullptr);
 
-  // One update from gradients aligned with parameters.vars(); learning rate and step count come from state.optim[slot].
+  // One update from gradients aligned with parameters.vars(), with a count of its own. The average moves by 1 - ema_decay.
+  void step(std::span<const Var> gradients, double lr, double ema_decay = 0);
+  // The same where learning rate and step count come from state.optim[slot], as in a recorded step.
   void step(std::span<const Var> gradients, const Tensor& state);
 
   const Adam& settings() const { return settings_; }
@@ -27,6 +29,8 @@ class AdamOptimizer {
   Adam settings_;
   Parameters* averaged_;
   Parameters m_, v_;
+  std::int64_t steps_ = 0;  // of those that count here
+  Tensor own_state_;
 };
 
 // averaged += state.ema_step (network - averaged) for what is not trained: the running statistics. state: a StepState.

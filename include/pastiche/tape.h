@@ -38,6 +38,7 @@ class Var {
 
   // Throws if the tape was reset since, or if the tensor was written since this Var was made.
   const Tensor& value() const;
+  double item() const { return value().item(); }  // of a scalar, as a loss is
   const Shape& shape() const { return tensor_.shape(); }
   DType dtype() const { return tensor_.dtype(); }
   Backend& backend() const { return tensor_.backend(); }

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "pastiche/error.h"
 
@@ -92,11 +93,12 @@ class Tensor {
   DType dtype() const { return dtype_; }
   std::int64_t elements() const { return shape_.elements(); }
   std::size_t bytes() const { return static_cast<std::size_t>(elements()) * dtype_bytes(dtype_); }
-  Backend& backend() const { return buffer_->backend; }
-  std::uint64_t version() const { return buffer_->version; }
-  std::uint64_t buffer_id() const { return buffer_->id; }
-  const std::string& name() const { return buffer_->name; }
-  void set_name(std::string name) { buffer_->name = std::move(name); }
+  // Of a tensor that holds nothing, these and all below throw Error(bad_shape).
+  Backend& backend() const { return buffer()->backend; }
+  std::uint64_t version() const { return buffer()->version; }
+  std::uint64_t buffer_id() const { return buffer()->id; }
+  const std::string& name() const { return buffer()->name; }
+  void set_name(std::string name) { buffer()->name = std::move(name); }
 
   // The same elements under another shape; shares the buffer.
   Tensor reshaped(Shape) const;
@@ -108,18 +110,39 @@ class Tensor {
     ++buffer_->version;
     return static_cast<T*>(p);
   }
-  const void* raw() const { return buffer_->data; }
+  const void* raw() const { return buffer()->data; }
   void* mutable_raw() {
-    ++buffer_->version;
-    return buffer_->data;
+    ++buffer()->version;
+    return buffer()->data;
   }
 
-  // Blocking copies; `values` holds elements() of the tensor's dtype.
+  // Blocking copies; `values` holds elements() of the tensor's dtype. Of typed ones T must be of that dtype: Error(bad_shape).
   void copy_from_host(const void* values);
   void copy_to_host(void* values) const;
+  template <class T> requires requires { DTypeOf<T>::value; }
+  void copy_from_host(const T* values) {
+    checked(DTypeOf<T>::value);
+    copy_from_host(static_cast<const void*>(values));
+  }
+  template <class T> requires requires { DTypeOf<T>::value; }
+  void copy_to_host(T* values) const {
+    checked(DTypeOf<T>::value);
+    copy_to_host(static_cast<void*>(values));
+  }
+  template <class T> std::vector<T> to_host() const {
+    std::vector<T> values(static_cast<std::size_t>(elements()));
+    copy_to_host(values.data());
+    return values;
+  }
+  double item() const;  // the one element, of any dtype; waits for the backend
 
  private:
   void* checked(DType) const;
+  const std::shared_ptr<Buffer>& buffer() const {
+    if (buffer_ == nullptr) throw_undefined();
+    return buffer_;
+  }
+  [[noreturn]] static void throw_undefined();
 
   std::shared_ptr<Buffer> buffer_;
   Shape shape_;

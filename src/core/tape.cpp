@@ -30,7 +30,7 @@ Var Var::leaf(Tensor value, std::int32_t leaf) {
 std::int32_t Var::new_leaf_id() { return constant_id - ++leaf_count; }
 
 const Tensor& Var::value() const {
-  if (!tensor_.defined()) throw Error(ExitCode::failed, "use of a Var that holds nothing");
+  if (!tensor_.defined()) throw Error(ExitCode::bad_shape, "use of a Var that holds nothing");
   if (tape_ != nullptr && tape_->generation_ != generation_) {
     throw Error(ExitCode::failed, fmt::format("use of a stale Var {}: its tape was reset", tensor_.shape().str()));
   }

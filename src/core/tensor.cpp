@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <atomic>
+#include <bit>
 
 #include "pastiche/backend.h"
 
@@ -32,11 +33,11 @@ DType dtype_from_name(std::string_view name) {
 
 Shape::Shape(std::initializer_list<std::int64_t> extents) : rank_(static_cast<int>(extents.size())) {
   if (rank_ > max_rank) {
-    throw Error(ExitCode::failed, fmt::format("shape of rank {}; at most {} are possible", rank_, int{max_rank}));
+    throw Error(ExitCode::bad_shape, fmt::format("shape of rank {}; at most {} are possible", rank_, int{max_rank}));
   }
   int axis = 0;
   for (std::int64_t extent : extents) {
-    if (extent < 0) throw Error(ExitCode::failed, fmt::format("shape with a negative extent: {}", extents));
+    if (extent < 0) throw Error(ExitCode::bad_shape, fmt::format("shape with a negative extent: {}", extents));
     extents_[axis++] = extent;
   }
 }
@@ -66,7 +67,7 @@ Shape Shape::without(int axis) const {
 }
 
 Shape Shape::inserted(int axis, std::int64_t extent) const {
-  if (rank_ == max_rank) throw Error(ExitCode::failed, str() + " has no room for another axis");
+  if (rank_ == max_rank) throw Error(ExitCode::bad_shape, str() + " has no room for another axis");
   Shape shape = *this;
   ++shape.rank_;
   for (int i = rank_; i > axis; --i) shape.extents_[i] = extents_[i - 1];
@@ -99,7 +100,7 @@ Tensor Tensor::full(Backend& backend, Shape shape, double value, DType dtype) {
 
 Tensor Tensor::reshaped(Shape shape) const {
   if (shape.elements() != elements()) {
-    throw Error(ExitCode::failed, fmt::format("reshape: {} has {} elements, {} has {}", shape_.str(), elements(),
+    throw Error(ExitCode::bad_shape, fmt::format("reshape: {} has {} elements, {} has {}", shape_.str(), elements(),
                                               shape.str(), shape.elements()));
   }
   Tensor y = *this;
@@ -110,13 +111,24 @@ Tensor Tensor::reshaped(Shape shape) const {
 void Tensor::copy_from_host(const void* values) { backend().copy_from_host(mutable_raw(), values, bytes()); }
 void Tensor::copy_to_host(void* values) const { backend().copy_to_host(values, raw(), bytes()); }
 
+double Tensor::item() const {
+  if (elements() != 1) throw Error(ExitCode::bad_shape, fmt::format("item() of a tensor {}, expected one element", shape_.str()));
+  if (dtype_ == DType::f64) return to_host<double>()[0];
+  if (dtype_ == DType::f32) return to_host<float>()[0];
+  if (dtype_ == DType::i32) return to_host<std::int32_t>()[0];
+  if (dtype_ == DType::u8) return to_host<std::uint8_t>()[0];
+  return std::bit_cast<float>(std::uint32_t{to_host<BFloat16>()[0].bits} << 16);
+}
+
+void Tensor::throw_undefined() { throw Error(ExitCode::bad_shape, "use of a tensor that holds nothing"); }
+
 void* Tensor::checked(DType wanted) const {
-  if (!defined()) throw Error(ExitCode::failed, "use of a tensor that holds nothing");
+  const Buffer& buffer = *this->buffer();
   if (dtype_ != wanted) {
-    throw Error(ExitCode::failed, fmt::format("tensor {}{} is {}, but was read as {}", name().empty() ? "" : name() + " ",
+    throw Error(ExitCode::bad_shape, fmt::format("tensor {}{} is {}, but was read as {}", name().empty() ? "" : name() + " ",
                                               shape_.str(), dtype_name(dtype_), dtype_name(wanted)));
   }
-  return buffer_->data;
+  return buffer.data;
 }
 
 }  // namespace pastiche

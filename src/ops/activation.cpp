@@ -3,12 +3,14 @@
 namespace pastiche {
 
 Var leaky_relu(const Var& x, double slope) {
+  require_inputs("leaky_relu", {&x});
   Tensor y = empty_like(x);
   x.backend().leaky_relu(y, x.value(), slope);
   return record("leaky_relu", y, {x}, [x, slope](const Var& dy, Needs) -> Grads { return {leaky_relu_grad(dy, x, slope)}; });
 }
 
 Var leaky_relu_grad(const Var& dy, const Var& x, double slope) {
+  require_inputs("leaky_relu_grad", {&dy, &x});
   require_same_shape("leaky_relu_grad", dy, x);
   Tensor dx = empty_like(dy);
   dy.backend().leaky_relu_grad(dx, dy.value(), x.value(), slope);
@@ -21,12 +23,14 @@ Var leaky_relu_grad(const Var& dy, const Var& x, double slope) {
 Var relu(const Var& x) { return leaky_relu(x, 0); }
 
 Var tanh(const Var& x) {
+  require_inputs("tanh", {&x});
   Tensor y = empty_like(x);
   x.backend().tanh(y, x.value());
   return record("tanh", y, {x}, [](const Var& y, const Var& dy, Needs) -> Grads { return {tanh_grad(dy, y)}; });
 }
 
 Var tanh_grad(const Var& dy, const Var& y) {
+  require_inputs("tanh_grad", {&dy, &y});
   require_same_shape("tanh_grad", dy, y);
   Tensor dx = empty_like(dy);
   dy.backend().tanh_grad(dx, dy.value(), y.value());
@@ -36,12 +40,14 @@ Var tanh_grad(const Var& dy, const Var& y) {
 }
 
 Var sigmoid(const Var& x) {
+  require_inputs("sigmoid", {&x});
   Tensor y = empty_like(x);
   x.backend().sigmoid(y, x.value());
   return record("sigmoid", y, {x}, [](const Var& y, const Var& dy, Needs) -> Grads { return {sigmoid_grad(dy, y)}; });
 }
 
 Var sigmoid_grad(const Var& dy, const Var& y) {
+  require_inputs("sigmoid_grad", {&dy, &y});
   require_same_shape("sigmoid_grad", dy, y);
   Tensor dx = empty_like(dy);
   dy.backend().sigmoid_grad(dx, dy.value(), y.value());
@@ -64,6 +70,7 @@ BiasActGrads bias_act_grad(const Var& dy, const Var& y, const Var& bias, const A
 }
 
 Var bias_act(const Var& x, const Var& bias, const Activation& p) {
+  require_inputs("bias_act", {&x, &bias});
   require_bias_act("bias_act", x.shape(), bias, p);
   Tensor y = empty_like(x);
   x.backend().bias_act(y, x.value(), bias.value(), p);

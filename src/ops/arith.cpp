@@ -3,6 +3,7 @@
 namespace pastiche {
 
 Var add(const Var& a, const Var& b) {
+  require_inputs("add", {&a, &b});
   require_same_shape("add", a, b);
   Tensor y = empty_like(a);
   a.backend().add(y, a.value(), b.value());
@@ -10,6 +11,7 @@ Var add(const Var& a, const Var& b) {
 }
 
 Var sub(const Var& a, const Var& b) {
+  require_inputs("sub", {&a, &b});
   require_same_shape("sub", a, b);
   Tensor y = empty_like(a);
   a.backend().sub(y, a.value(), b.value());
@@ -17,6 +19,7 @@ Var sub(const Var& a, const Var& b) {
 }
 
 Var mul(const Var& a, const Var& b) {
+  require_inputs("mul", {&a, &b});
   require_same_shape("mul", a, b);
   Tensor y = empty_like(a);
   a.backend().mul(y, a.value(), b.value());
@@ -26,6 +29,7 @@ Var mul(const Var& a, const Var& b) {
 }
 
 Var div(const Var& a, const Var& b) {
+  require_inputs("div", {&a, &b});
   require_same_shape("div", a, b);
   Tensor y = empty_like(a);
   a.backend().div(y, a.value(), b.value());
@@ -36,24 +40,28 @@ Var div(const Var& a, const Var& b) {
 }
 
 Var affine(const Var& x, const Affine& p) {
+  require_inputs("affine", {&x});
   Tensor y = empty_like(x);
   x.backend().affine(y, x.value(), p);
   return record("affine", y, {x}, [p](const Var& dy, Needs) -> Grads { return {p.scale * dy}; });
 }
 
 Var exp(const Var& x) {
+  require_inputs("exp", {&x});
   Tensor y = empty_like(x);
   x.backend().exp(y, x.value());
   return record("exp", y, {x}, [](const Var& y, const Var& dy, Needs) -> Grads { return {dy * y}; });
 }
 
 Var log(const Var& x) {
+  require_inputs("log", {&x});
   Tensor y = empty_like(x);
   x.backend().log(y, x.value());
   return record("log", y, {x}, [x](const Var& dy, Needs) -> Grads { return {dy / x}; });
 }
 
 Var sqrt(const Var& x) {
+  require_inputs("sqrt", {&x});
   Tensor y = empty_like(x);
   x.backend().sqrt(y, x.value());
   return record("sqrt", y, {x}, [](const Var& y, const Var& dy, Needs) -> Grads { return {0.5 * (dy / y)}; });
@@ -61,7 +69,19 @@ Var sqrt(const Var& x) {
 
 Var abs(const Var& x) { return leaky_relu(x, -1); }
 
+Var clamp(const Var& x, double min, double max) {
+  require_inputs("clamp", {&x});
+  require(min <= max, "clamp", "from {} to {}", min, max);
+  return max - relu((max - min) - relu(x - min));
+}
+
+Var pow(const Var& x, double exponent) {
+  require_inputs("pow", {&x});
+  return exp(exponent * log(x));
+}
+
 Var cast(const Var& x, DType to) {
+  require_inputs("cast", {&x});
   if (x.dtype() == to) return x;
   Tensor y = Tensor::empty(x.backend(), x.shape(), to);
   x.backend().cast(y, x.value());
@@ -69,6 +89,7 @@ Var cast(const Var& x, DType to) {
 }
 
 Var reshape(const Var& x, const Shape& shape) {
+  require_inputs("reshape", {&x});
   return record("reshape", x.value().reshaped(shape), {x},
                 [from = x.shape()](const Var& dy, Needs) -> Grads { return {reshape(dy, from)}; });
 }
@@ -79,6 +100,7 @@ Var flatten(const Var& x) {
 }
 
 Var slice(const Var& x, int axis, std::int64_t begin, std::int64_t length) {
+  require_inputs("slice", {&x});
   axis = checked_axis("slice", axis, x.shape().rank());
   const std::int64_t extent = x.shape()[axis];
   require(begin >= 0 && length > 0 && begin + length <= extent, "slice", "[{}, {}) of axis {} of {}", begin,
@@ -91,6 +113,7 @@ Var slice(const Var& x, int axis, std::int64_t begin, std::int64_t length) {
 }
 
 Var unslice(const Var& x, int axis, std::int64_t begin, std::int64_t extent) {
+  require_inputs("unslice", {&x});
   axis = checked_axis("unslice", axis, x.shape().rank());
   const std::int64_t length = x.shape()[axis];
   require(begin >= 0 && begin + length <= extent, "unslice", "{} at {} of axis {} of extent {}", x.shape().str(), begin,
@@ -105,11 +128,13 @@ Var unslice(const Var& x, int axis, std::int64_t begin, std::int64_t extent) {
 Var concat(std::span<const Var> parts, int axis) {
   require(!parts.empty() && parts.size() <= Grads::max_inputs, "concat", "{} parts, expected 1 to {}", parts.size(),
           int{Grads::max_inputs});
+  require_inputs("concat", {&parts[0]});
   axis = checked_axis("concat", axis, parts[0].shape().rank());
   std::int64_t extent = 0;
   std::vector<Tensor> tensors;
   std::array<std::int64_t, Grads::max_inputs> lengths{};
   for (const Var& part : parts) {
+    require_inputs("concat", {&parts[0], &part});
     require(part.shape().rank() == parts[0].shape().rank() && part.shape().without(axis) == parts[0].shape().without(axis),
             "concat", "{} and {} differ beyond axis {}", parts[0].shape().str(), part.shape().str(), axis);
     lengths[tensors.size()] = part.shape()[axis];
@@ -131,6 +156,7 @@ Var concat(std::span<const Var> parts, int axis) {
 }
 
 Var crop_center(const Var& x, std::int64_t height, std::int64_t width) {
+  require_inputs("crop_center", {&x});
   require_rank("crop_center", "x", x.shape(), 4);
   const std::int64_t h = x.shape()[1], w = x.shape()[2];
   require(height <= h && width <= w, "crop_center", "{} to {} x {}", x.shape().str(), height, width);
@@ -141,6 +167,7 @@ Var crop_center(const Var& x, std::int64_t height, std::int64_t width) {
 }
 
 Var sum(const Var& x, int axis) {
+  require_inputs("sum", {&x});
   axis = checked_axis("sum", axis, x.shape().rank());
   Tensor y = empty_as(x, x.shape().without(axis));
   x.backend().sum(y, x.value(), axis);
@@ -150,6 +177,7 @@ Var sum(const Var& x, int axis) {
 }
 
 Var broadcast(const Var& x, int axis, std::int64_t extent) {
+  require_inputs("broadcast", {&x});
   axis = checked_axis("broadcast", axis, x.shape().rank() + 1);
   Tensor y = empty_as(x, x.shape().inserted(axis, extent));
   x.backend().broadcast(y, x.value(), axis);
@@ -162,6 +190,7 @@ Var mean(const Var& x) { return (1.0 / static_cast<double>(x.shape().elements())
 Var channel_sum(const Var& x) { return sum(reshape(x, {x.shape().rows(), x.shape().last()}), 0); }
 
 Var channel_broadcast(const Var& x, const Shape& shape) {
+  require_inputs("channel_broadcast", {&x});
   require_rank("channel_broadcast", "x", x.shape(), 1);
   require(x.shape()[0] == shape.last(), "channel_broadcast", "x is {}, expected [{}] for {}", x.shape().str(), shape.last(),
           shape.str());

@@ -19,6 +19,7 @@ void check(const char* op, const Var& x) {
 }  // namespace
 
 Var diff_augment(const Var& x, const DiffAugment& p, const Tensor& state) {
+  require_inputs("diff_augment", {&x});
   check("diff_augment", x);
   return record("diff_augment", augmented(x, p, state), {x},
                 [p, state](const Var& dy, Needs) -> Grads { return {diff_augment_grad(dy, p, state)}; });
@@ -27,6 +28,7 @@ Var diff_augment(const Var& x, const DiffAugment& p, const Tensor& state) {
 // Saturation and contrast are symmetric and commute, so their adjoint is themselves; the mean of a picture is that of what they
 // are applied to.
 Var diff_augment_grad(const Var& dy, const DiffAugment& p, const Tensor& state) {
+  require_inputs("diff_augment_grad", {&dy});
   check("diff_augment_grad", dy);
   DiffAugment linear = p;
   linear.brightness = false;

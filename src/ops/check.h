@@ -10,7 +10,20 @@ namespace pastiche {
 
 template <class... Args>
 void require(bool condition, std::string_view op, fmt::format_string<Args...> text, Args&&... args) {
-  if (!condition) throw Error(ExitCode::failed, fmt::format("{}: {}", op, fmt::format(text, std::forward<Args>(args)...)));
+  if (!condition) throw Error(ExitCode::bad_shape, fmt::format("{}: {}", op, fmt::format(text, std::forward<Args>(args)...)));
+}
+
+// Each op begins with this: every input holds something, and all live on one backend.
+inline void require_inputs(std::string_view op, std::initializer_list<const Var*> inputs) {
+  int number = 0;
+  const Var* first = nullptr;
+  for (const Var* input : inputs) {
+    ++number;
+    require(input->defined(), op, "input {} holds nothing", number);
+    if (first == nullptr) first = input;
+    require(&input->backend() == &first->backend(), op, "input {} is on another backend ({}) than input 1 ({}); copy it over by copy_to_host()", number,
+            input->backend().name(), first->backend().name());
+  }
 }
 
 inline void require_same_shape(std::string_view op, const Var& a, const Var& b) {

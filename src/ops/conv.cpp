@@ -51,16 +51,19 @@ Shape conv2d_shape(const Shape& x, const Shape& w, const Conv& p) {
 }
 
 Var conv2d(const Var& x, const Var& w, const Conv& p) {
+  require_inputs("conv2d", {&x, &w});
   Tensor y = empty_as(x, conv2d_shape(x.shape(), w.shape(), p));
   x.backend().conv2d(y, x.value(), w.value(), p);
   return recorded(y, x, w, p);
 }
 
 ConvStats conv2d_batch_stats(const Var& x, const Var& w, const Conv& p) {
+  require_inputs("conv2d_batch_stats", {&x, &w});
   return with_stats(x, w, p, conv2d_shape(x.shape(), w.shape(), p), {w.shape()[0]}, 1);
 }
 
 ConvStats conv2d_group_stats(const Var& x, const Var& w, const Conv& p, std::int64_t group) {
+  require_inputs("conv2d_group_stats", {&x, &w});
   const Shape y = conv2d_shape(x.shape(), w.shape(), p);
   const std::int64_t channels = w.shape()[0];
   require(y.elements() > 0 && group > 0 && channels % group == 0, "conv2d_group_stats",
@@ -69,6 +72,7 @@ ConvStats conv2d_group_stats(const Var& x, const Var& w, const Conv& p, std::int
 }
 
 Var conv2d_bias_act(const Var& x, const Var& w, const Var& bias, const Conv& p, const Activation& a) {
+  require_inputs("conv2d_bias_act", {&x, &w, &bias});
   const Shape shape = conv2d_shape(x.shape(), w.shape(), p);
   require(p.out != Phases::inner, "conv2d_bias_act", "phases inner, expected none or outer");
   require_bias_act("conv2d_bias_act", shape, bias, a);
@@ -81,6 +85,7 @@ Var conv2d_bias_act(const Var& x, const Var& w, const Var& bias, const Conv& p, 
 }
 
 Var conv2d_dgrad(const Var& dy, const Var& w, const Conv& p, const Shape& x) {
+  require_inputs("conv2d_dgrad", {&dy, &w});
   require_output("conv2d_dgrad", dy.shape(), x, w.shape(), p);
   Tensor dx = empty_as(dy, x);
   dy.backend().conv2d_dgrad(dx, dy.value(), w.value(), p);
@@ -90,6 +95,7 @@ Var conv2d_dgrad(const Var& dy, const Var& w, const Conv& p, const Shape& x) {
 }
 
 Var conv2d_wgrad(const Var& x, const Var& dy, const Conv& p, const Shape& w) {
+  require_inputs("conv2d_wgrad", {&x, &dy});
   require_output("conv2d_wgrad", dy.shape(), x.shape(), w, p);
   Tensor dw = Tensor::empty(x.backend(), w, parameter_dtype(x.dtype()));
   x.backend().conv2d_wgrad(dw, x.value(), dy.value(), p);
@@ -99,6 +105,7 @@ Var conv2d_wgrad(const Var& x, const Var& dy, const Conv& p, const Shape& w) {
 }
 
 Var conv_transpose2d(const Var& x, const Var& w, const Conv& p, std::int64_t output_padding) {
+  require_inputs("conv_transpose2d", {&x, &w});
   require_rank("conv_transpose2d", "x", x.shape(), 4);
   require_rank("conv_transpose2d", "w", w.shape(), 4);
   require(output_padding >= 0 && output_padding < std::max(p.stride, p.dilation), "conv_transpose2d",

@@ -27,6 +27,7 @@ Var gemm_to(DType dtype, const Var& a, const Var& b, const Gemm& p) {
 }  // namespace
 
 Var gemm(const Var& a, const Var& b, const Gemm& p) {
+  require_inputs("gemm", {&a, &b});
   require_rank("gemm", "a", a.shape(), 2);
   require_rank("gemm", "b", b.shape(), 2);
   const bool ta = p.a == Transpose::yes, tb = p.b == Transpose::yes;
@@ -36,6 +37,7 @@ Var gemm(const Var& a, const Var& b, const Gemm& p) {
 }
 
 Var linear(const Var& x, const Var& w) {
+  require_inputs("linear", {&x, &w});
   require_rank("linear", "x", x.shape(), 2);
   require_rank("linear", "w", w.shape(), 2);
   require(x.shape()[1] == w.shape()[1], "linear", "x is {}, w is {}, expected [N,I] and [O,I]", x.shape().str(), w.shape().str());

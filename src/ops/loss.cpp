@@ -3,6 +3,7 @@
 namespace pastiche {
 
 Var bce_logits(const Var& logits, double target) {
+  require_inputs("bce_logits", {&logits});
   require(target >= 0 && target <= 1, "bce_logits", "target {}, expected 0 to 1", target);
   Tensor loss = Tensor::empty(logits.backend(), {}, parameter_dtype(logits.dtype()));
   logits.backend().bce_logits(loss, logits.value(), target);
@@ -12,6 +13,7 @@ Var bce_logits(const Var& logits, double target) {
 }
 
 Var bce_logits_grad(const Var& dloss, const Var& logits, double target) {
+  require_inputs("bce_logits_grad", {&dloss, &logits});
   require(dloss.shape() == Shape{}, "bce_logits_grad", "dloss is {}, expected a scalar", dloss.shape().str());
   Tensor dx = empty_like(logits);
   logits.backend().bce_logits_grad(dx, dloss.value(), logits.value(), target);

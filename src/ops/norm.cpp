@@ -62,6 +62,7 @@ Grads composed_grad(const Var& x_form, const Shape& stats, const Var& gamma, con
 }  // namespace
 
 NormStats batch_stats(const Var& x, std::int64_t channels) {
+  require_inputs("batch_stats", {&x});
   require(channels > 0 && (x.shape().last() == channels || x.shape().last() == 4 * channels), "batch_stats",
           "x is {}, expected {} channels, or 4 times as many for phases", x.shape().str(), channels);
   const DType dtype = parameter_dtype(x.dtype());
@@ -71,6 +72,7 @@ NormStats batch_stats(const Var& x, std::int64_t channels) {
 }
 
 NormStats group_stats(const Var& x, const NormAct& p) {
+  require_inputs("group_stats", {&x});
   require(x.shape().rank() == 4 || (x.shape().rank() >= 2 && p.from == Phases::none), "group_stats", "x is {}, expected {}",
           x.shape().str(), p.from == Phases::none ? "[N,...,C]" : "rank 4 for phases");
   const Shape map = spatial_shape(x.shape(), p.from);
@@ -84,6 +86,7 @@ NormStats group_stats(const Var& x, const NormAct& p) {
 }
 
 Var norm_act(const Var& x, const NormStats& stats, const Var& gamma, const Var& beta, const NormAct& p) {
+  require_inputs("norm_act", {&x, &gamma, &beta});
   check(x, stats, gamma, beta, p);
   Tensor y = empty_as(x, spatial_shape(x.shape(), p.from));
   x.backend().norm_act(y, x.value(), stats.mean, stats.var, gamma.value(), beta.value(), p);
@@ -99,6 +102,7 @@ Var norm_act(const Var& x, const NormStats& stats, const Var& gamma, const Var& 
 }
 
 Var norm_act_fixed(const Var& x, const NormStats& stats, const Var& gamma, const Var& beta, const NormAct& p) {
+  require_inputs("norm_act_fixed", {&x, &gamma, &beta});
   check(x, stats, gamma, beta, p);
   Tensor y = empty_as(x, spatial_shape(x.shape(), p.from));
   x.backend().norm_act(y, x.value(), stats.mean, stats.var, gamma.value(), beta.value(), p);

@@ -14,6 +14,7 @@ Shape samples_shape(std::string_view op, const Shape& x, const SamplePixels& p) 
 }  // namespace
 
 Var dropout(const Var& x, const Dropout& p, const Tensor& state) {
+  require_inputs("dropout", {&x});
   require(p.p >= 0 && p.p < 1, "dropout", "probability {}, expected 0 or more and less than 1", p.p);
   if (p.p == 0) return x;
   Tensor y = empty_like(x);
@@ -24,6 +25,7 @@ Var dropout(const Var& x, const Dropout& p, const Tensor& state) {
 
 // Here too the draw is made again.
 Var sample_pixels(const Var& x, const SamplePixels& p, const Tensor& state) {
+  require_inputs("sample_pixels", {&x});
   const Shape shape = x.shape();
   Tensor y = empty_as(x, samples_shape("sample_pixels", shape, p));
   x.backend().sample_pixels(y, x.value(), p, state);
@@ -32,6 +34,7 @@ Var sample_pixels(const Var& x, const SamplePixels& p, const Tensor& state) {
 }
 
 Var sample_pixels_grad(const Var& dy, const SamplePixels& p, const Tensor& state, const Shape& x) {
+  require_inputs("sample_pixels_grad", {&dy});
   const Shape expected = samples_shape("sample_pixels_grad", x, p);
   require(dy.shape() == expected, "sample_pixels_grad", "dy is {}, expected {}", dy.shape().str(), expected.str());
   Tensor dx = empty_as(dy, x);

@@ -18,6 +18,7 @@ void check(std::string_view op, const Pad& p, const Shape& picture) {
 }  // namespace
 
 Var upsample(const Var& x, std::int64_t factor) {
+  require_inputs("upsample", {&x});
   require_rank("upsample", "x", x.shape(), 4);
   require(factor >= 1, "upsample", "factor {}, expected at least 1", factor);
   Tensor y = empty_as(x, x.shape().with(1, factor * x.shape()[1]).with(2, factor * x.shape()[2]));
@@ -26,6 +27,7 @@ Var upsample(const Var& x, std::int64_t factor) {
 }
 
 Var upsample_grad(const Var& dy, std::int64_t factor) {
+  require_inputs("upsample_grad", {&dy});
   const Shape& shape = dy.shape();
   require_rank("upsample_grad", "dy", shape, 4);
   require(factor >= 1 && shape[1] % factor == 0 && shape[2] % factor == 0, "upsample_grad",
@@ -36,6 +38,7 @@ Var upsample_grad(const Var& dy, std::int64_t factor) {
 }
 
 Var pad(const Var& x, const Pad& p) {
+  require_inputs("pad", {&x});
   const Shape& shape = x.shape();
   require_rank("pad", "x", shape, 4);
   check("pad", p, shape);
@@ -45,6 +48,7 @@ Var pad(const Var& x, const Pad& p) {
 }
 
 Var pad_grad(const Var& dy, const Pad& p) {
+  require_inputs("pad_grad", {&dy});
   const Shape& shape = dy.shape();
   require_rank("pad_grad", "dy", shape, 4);
   const Shape picture = shape.with(1, shape[1] - p.top - p.bottom).with(2, shape[2] - p.left - p.right);
@@ -55,6 +59,7 @@ Var pad_grad(const Var& dy, const Pad& p) {
 }
 
 Var join_phases(const Var& x, Phases from) {
+  require_inputs("join_phases", {&x});
   const Shape& s = x.shape();
   require_rank("join_phases", "x", s, 4);
   require(from == Phases::inner ? s[3] % 4 == 0 : from == Phases::outer && s[0] % 4 == 0, "join_phases",
@@ -66,6 +71,7 @@ Var join_phases(const Var& x, Phases from) {
 }
 
 Var split_phases(const Var& x, Phases to) {
+  require_inputs("split_phases", {&x});
   const Shape& s = x.shape();
   require_rank("split_phases", "x", s, 4);
   require(to != Phases::none && s[1] % 2 == 0 && s[2] % 2 == 0, "split_phases", "x is {}, expected [N,2H,2W,K]", s.str());

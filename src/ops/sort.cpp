@@ -13,6 +13,7 @@ void require_order(std::string_view op, const Var& x, const Tensor& order) {
 }  // namespace
 
 Sorted sort(const Var& x, int axis) {
+  require_inputs("sort", {&x});
   axis = checked_axis("sort", axis, x.shape().rank());
   require(x.shape()[axis] <= std::numeric_limits<std::int32_t>::max(), "sort", "x is {}, expected an axis that i32 can count", x.shape().str());
   Tensor y = empty_like(x), order = Tensor::empty(x.backend(), x.shape(), DType::i32);
@@ -21,6 +22,7 @@ Sorted sort(const Var& x, int axis) {
 }
 
 Var gather(const Var& x, const Tensor& order, int axis) {
+  require_inputs("gather", {&x});
   axis = checked_axis("gather", axis, x.shape().rank());
   require_order("gather", x, order);
   Tensor y = empty_like(x);
@@ -29,6 +31,7 @@ Var gather(const Var& x, const Tensor& order, int axis) {
 }
 
 Var scatter(const Var& x, const Tensor& order, int axis) {
+  require_inputs("scatter", {&x});
   axis = checked_axis("scatter", axis, x.shape().rank());
   require_order("scatter", x, order);
   Tensor y = empty_like(x);

@@ -1,5 +1,7 @@
 #include "pastiche/optim.h"
 
+#include <fmt/format.h>
+
 namespace pastiche {
 namespace {
 
@@ -21,11 +23,20 @@ AdamOptimizer::AdamOptimizer(Parameters& parameters, const Adam& settings, Param
   add_moments(v_, parameters);
 }
 
+void AdamOptimizer::step(std::span<const Var> gradients, double lr, double ema_decay) {
+  if (!own_state_.defined()) own_state_ = make_step_state(parameters_.backend());
+  StepState state;
+  state.optim[settings_.slot] = {.lr = lr, .t = ++steps_};
+  state.ema_step = 1 - ema_decay;
+  write_step_state(own_state_, state);
+  step(gradients, own_state_);
+}
+
 void AdamOptimizer::step(std::span<const Var> gradients, const Tensor& state) {
   std::vector<Tensor> value = parameters_.values(), m = m_.values(), v = v_.values(), ema, grad;
   if (averaged_ != nullptr) ema = averaged_->values();
   for (const Var& g : gradients) grad.push_back(g.value());
-  if (grad.size() != value.size()) throw Error(ExitCode::failed, "AdamOptimizer: not one gradient a parameter");
+  if (grad.size() != value.size()) throw Error(ExitCode::bad_shape, fmt::format("AdamOptimizer: {} gradients, expected one for each of {} parameters", grad.size(), value.size()));
   parameters_.backend().adam_ema({.value = value, .grad = grad, .m = m, .v = v, .ema = ema}, settings_, state);
 }
 

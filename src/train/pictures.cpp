@@ -2,16 +2,22 @@
 
 #include <algorithm>
 
-#include "pastiche/backend.h"
+#include "ops/check.h"
 
 namespace pastiche {
 
 Tensor to_tensor(Backend& backend, std::span<const Image> pictures) {
+  require(!pictures.empty(), "to_tensor", "no pictures, expected at least 1");
   const Image& first = pictures.front();
   const Shape shape{static_cast<std::int64_t>(pictures.size()), first.height, first.width, first.channels};
   std::vector<std::uint8_t> pixels;
   pixels.reserve(static_cast<std::size_t>(shape.elements()));
-  for (const Image& picture : pictures) pixels.insert(pixels.end(), picture.pixels.begin(), picture.pixels.end());
+  for (const Image& picture : pictures) {
+    require(picture.height == first.height && picture.width == first.width && picture.channels == first.channels, "to_tensor",
+            "pictures of {}x{}x{} and {}x{}x{}, expected one shape", first.height, first.width, first.channels, picture.height, picture.width,
+            picture.channels);
+    pixels.insert(pixels.end(), picture.pixels.begin(), picture.pixels.end());
+  }
   Tensor bytes = Tensor::empty(backend, shape, DType::u8), x = Tensor::empty(backend, shape);
   bytes.copy_from_host(pixels.data());
   backend.dequantize(x, bytes);
