@@ -81,8 +81,8 @@ const Golden golden[] = {
     {"augment = \"color,\"", "1:11: augment is 'color,': expected auto, none, or of color, translation and cutout, with commas between"},
     {"kernel = \"conv2d=6\"", "1:10: kernel is 'conv2d=6': expected conv2d=RUNG or gemm=RUNG, or both with a comma, of the rungs 0 naive, "
      "1 shared tile, 2 register tile, 3 vector loads, 4 double buffer, 5 tensor core"},
-    {"holdout = \"1\"", "1:11: holdout is '1': expected a share such as 5% or 0.05, below 1"},
-    {"holdout = \"5 %\"", "1:11: holdout is '5 %': expected a share such as 5% or 0.05, below 1"},
+    {"model = 'cut'\nholdout = \"1\"", "2:11: holdout is '1': expected a share such as 5% or 0.05, below 1"},
+    {"model = 'cut'\nholdout = \"5 %\"", "2:11: holdout is '5 %': expected a share such as 5% or 0.05, below 1"},
     {"step = \"both\"", "1:8: step is 'both': expected alternating or joint"},
     {"log-format = \"xml\"", "1:14: log-format is 'xml': expected text or json"},
     // Forms.

@@ -76,8 +76,8 @@ TEST(Methods, TakeNoOptionOfAnother) {
   EXPECT_NE(config_to_json(config).find("\"patches\":8"), std::string::npos);
   EXPECT_EQ(refused("dcgan", "patches = 8\nmodel = 'cut'", {.method = false}), "c.toml:1:1: patches is an option of cut, and this is dcgan");
 
-  // Version 0.1 wrote every method's options into each file. Their defaults do no harm; another value is passed over in a run's own file.
-  parse_config("nz = 100\nlambda-l1 = 100\ndropout = 0.5\npool = 50", "c.toml", config = default_config("cut"));
+  // Version 0.1 wrote every method's options into each file. They are passed over there, and in a run's own file.
+  parse_config("nz = 100\nlambda-l1 = 2\ncrop = 1\npool = 50", "c.toml", config = default_config("dcgan"));
   const std::string before = config_to_json(config = default_config("dcgan"));
   parse_config("lambda-nce = 2\nstyle = 'x'", "c.toml", config, {.options = true});
   EXPECT_EQ(config_to_json(config), before);

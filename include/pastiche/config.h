@@ -354,7 +354,7 @@ void visit_options(Config& config, Visitor&& visit) {
 // What a file of options may hold besides the options of its method.
 struct ForeignKeys {
   bool method = true;    // a `model`, which the config then is of, with that method's defaults for its own options; else `model` is passed over
-  bool options = false;  // options of other methods, which are passed over; else only with their defaults, as 0.1 wrote them into every file
+  bool options = false;  // options of other methods, which are passed over; else only in whole files of version 0.1, which hold those of all
 };
 
 // Overwrites the options that the file names and leaves the others. Throws Error(bad_file) when it can't be read, and

@@ -192,7 +192,7 @@ LogFormat log_format(const std::string& name) { return name == "json" ? LogForma
 int run_train(const TrainArguments& arguments) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader of the progress that goes away is no reason to stop
   std::unique_ptr<Progress> progress;
-  const TrainConfig config = resolved(arguments);
+  const TrainConfig config = arguments.resume.empty() ? resolved(arguments) : TrainConfig();
   if (is_picture_file(config.style)) {
     throw Error(ExitCode::bad_data, fmt::format("--style {} is one picture, and a training wants a folder of them; `pastiche paint {} --painting {} -o OUT` paints photos in its manner",
                                                 quote(config.style), config.data.empty() ? "PHOTOS" : shell_word(config.data), shell_word(config.style)));

@@ -9,6 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <sstream>
 
 #include "methods/method.h"
@@ -287,16 +288,14 @@ bool set_option(TrainConfig& config, const std::string& name, const toml::node& 
   return known;
 }
 
-// The option `name` of another method, at a value that it has there by default.
-bool is_unused_default(const std::string& name, const toml::node& node, const std::string& source) {
-  for (const Method* method : methods()) {
-    for (const char* preset : {"small", "full"}) {
-      const TrainConfig usual = default_config(method->name(), preset);
-      TrainConfig changed = usual;
-      if (set_option(changed, name, node, source) && config_to_json(changed) == config_to_json(usual)) return true;
-    }
+// Version 0.1 wrote the options of every method into each file, and so such as two methods alone have, one each.
+bool is_of_version_01(const toml::table& table) {
+  std::set<std::string> owners;
+  for (const auto& [key, node] : table) {
+    const std::string owner = methods_with_option(with_dashes(key.str()));
+    if (is_method(owner)) owners.insert(owner);
   }
-  return false;
+  return owners.size() > 1;
 }
 
 }  // namespace
@@ -327,6 +326,7 @@ void parse_config(std::string_view toml, const std::string& source, TrainConfig&
   if (!allowed.method) config.model = model;
   if (config.model != model) config.own = default_config(config.model).own;
 
+  const bool pass_over = allowed.options || is_of_version_01(table);
   std::map<std::string, toml::source_position> seen;
   for (const auto& [key, node] : entries) {
     const std::string name = with_dashes(key->str());
@@ -334,7 +334,7 @@ void parse_config(std::string_view toml, const std::string& source, TrainConfig&
     if (!is_new) fail_at(source, key->source(), fmt::format("{} stands in line {} already", name, first->second.line));
     if (name == "model" || set_option(config, name, *node, source)) continue;
     if (const std::string owners = methods_with_option(name); !owners.empty()) {
-      if (allowed.options || is_unused_default(name, *node, source)) continue;
+      if (pass_over) continue;
       fail_at(source, key->source(), fmt::format("{} is an option of {}, and this is {}", name, owners, config.model));
     }
     const std::string nearest = nearest_name(name, option_names(config));
