@@ -186,9 +186,10 @@ TEST(Formats, FoldersKnowThemByNameAndContent) {
   dirty::write(folder / "x.CR2", bytes_of("raw"));
   dirty::write(folder / "x.bmp", bytes_of("BM"));
   dirty::write(folder / "notes", bytes_of("text"));
+  for (const char* name : {"x.svg", "y.SVG", "x.tga", "x.ppm"}) dirty::write(folder / name, bytes_of("<svg"));
   const DatasetReport report = check_dataset(folder.path());
   EXPECT_EQ(report.usable, static_cast<std::int64_t>(count));
-  EXPECT_EQ(report.left_out, (LeftOut{{"camera raw", 1}}));
+  EXPECT_EQ(report.left_out, (LeftOut{{"camera raw", 1}, {"drawings to be converted to PNG", 2}, {"other formats to be converted to PNG", 2}}));
   ASSERT_EQ(report.unusable.size(), 1u);
   EXPECT_EQ(report.unusable[0].file, "x.bmp");
   EXPECT_TRUE(report.modes.contains("gif palette 2-bit animated"));

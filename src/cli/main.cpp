@@ -43,12 +43,13 @@ const CLI::App& deepest(const CLI::App& app) {
   return parsed.empty() ? app : deepest(*parsed.back());
 }
 
-// Of the commands below one, the first line says enough; their own help has the rest.
+// Of the commands below one, the first sentence says enough; their own help has the rest.
 class Help : public CLI::Formatter {
   std::string make_subcommand(const CLI::App* command) const override {
     const std::string text = command->get_description();
+    const std::size_t sentence = text.find(". "), line = text.find('\n');
     std::stringstream out;
-    CLI::detail::format_help(out, command->get_display_name(true), text.substr(0, text.find('\n')), column_width_);
+    CLI::detail::format_help(out, command->get_display_name(true), sentence < line ? text.substr(0, sentence + 1) : text.substr(0, line), column_width_);
     return out.str();
   }
 };

@@ -54,9 +54,15 @@ std::string short_name(const fs::path& path) {
   if (telling.has_filename() && !says_nothing(telling.filename().native())) whole = telling;
   std::string name = whole.filename().string();
   if (const std::string ending = ending_of(whole); ending == ".gz" || ending == ".zip") name.resize(name.size() - ending.size());
-  name.resize(std::min<std::size_t>(name.size(), 40));
+  if (constexpr std::size_t most = 40; name.size() > most) {
+    std::size_t cut = most;
+    while (cut > 0 && (static_cast<unsigned char>(name[cut]) & 0xc0) == 0x80) --cut;  // within a character of UTF-8
+    name.resize(cut);
+  }
+  const bool readable = printable(name) == name;  // letters of any script stay
   for (char& c : name) {
-    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '_' && c != '-') c = '-';
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x80 ? !readable : !std::isalnum(byte) && c != '.' && c != '_' && c != '-') c = '-';
   }
   return name.find_first_not_of("-.") == name.npos ? "data" : name;
 }

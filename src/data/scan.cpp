@@ -73,13 +73,21 @@ bool is_raw_name(const std::string& name) {
   return known.contains(ending_of(name));
 }
 
+// Of a picture in a format that is not read here. Beside PNG of the same, as in icon themes, nobody misses it.
+const char* unread_format(const std::string& name) {
+  static const std::set<std::string> drawings{".svg", ".svgz", ".eps", ".ai", ".cdr", ".emf", ".wmf"};
+  static const std::set<std::string> others{".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".xpm", ".xbm", ".ico", ".exr", ".hdr", ".dds", ".xcf", ".kra", ".pcx"};
+  const std::string ending = ending_of(name);
+  return drawings.contains(ending) ? "drawings to be converted to PNG" : others.contains(ending) ? "other formats to be converted to PNG" : nullptr;
+}
+
 // The kind of leaving that has this name, or nullptr.
 const char* kind_of_leaving(const std::string& name, bool is_folder) {
   for (const Leaving& leaving : leavings) {
     const bool fits = leaving.what == Leaving::either || (leaving.what == Leaving::folder) == is_folder;
     if (fits && ::fnmatch(leaving.pattern, name.c_str(), FNM_CASEFOLD | FNM_NOESCAPE) == 0) return leaving.kind;
   }
-  return !is_folder && is_raw_name(name) ? "camera raw" : nullptr;
+  return is_folder ? nullptr : is_raw_name(name) ? "camera raw" : unread_format(name);
 }
 
 bool has_picture_name(const std::string& name) {
@@ -87,7 +95,7 @@ bool has_picture_name(const std::string& name) {
   static const std::set<std::string> known{".png", ".apng", ".jpg",  ".jpeg", ".jpe",  ".jfif", ".gif",
                                            ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".hif",  //
                                            ".bmp", ".jxl", ".jp2", ".psd"};
-  return known.contains(ending_of(name)) || is_raw_name(name);
+  return known.contains(ending_of(name)) || is_raw_name(name) || unread_format(name) != nullptr;
 }
 
 class Scan {
