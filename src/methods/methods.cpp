@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 #include "methods/gan.h"
 #include "methods/translation.h"
@@ -52,6 +53,23 @@ std::string text_of(const List& list) {
   return text;
 }
 
+using Owners = std::map<std::string, std::vector<const Method*>, std::less<>>;
+
+// The methods that have an option, for those that not all have.
+const Owners& owners() {
+  static const Owners all = [] {
+    Owners result;
+    for (const Method* method : methods()) {
+      for (const std::string_view name : method->shared_options()) result[std::string(name)].push_back(method);
+      TrainConfig config;
+      config.own = OwnOptions(method->own_options());
+      visit_own_options(config, [&](const Option& option, auto&) { result[option.name].push_back(method); });
+    }
+    return result;
+  }();
+  return all;
+}
+
 }  // namespace
 
 const Method& find_method(std::string_view name) {
@@ -67,21 +85,13 @@ bool is_method(const std::string& name) { return find_in(methods(), name) != nul
 bool is_translation(const std::string& method) { return find_in(translation_methods(), method) != nullptr; }
 
 bool has_option(const std::string& method, std::string_view name) {
-  // Of visit_shared_options(): where no method asks for an option, all have it.
-  const auto lists = [&](const Method* each) { return std::ranges::count(each->shared_options(), name) > 0; };
-  const Method* found = find_in(methods(), method);
-  return std::ranges::none_of(methods(), lists) || (found != nullptr && lists(found));
+  const auto found = owners().find(name);
+  return found == owners().end() || find_in(found->second, method) != nullptr;
 }
 
 std::string methods_with_option(std::string_view option) {
-  std::vector<const Method*> list;
-  for (const Method* method : methods()) {
-    TrainConfig config = default_config(method->name());
-    bool has = false;
-    visit_options(config, [&](const Option& each, auto&) { has = has || option == each.name; });
-    if (has) list.push_back(method);
-  }
-  return list.size() == methods().size() ? "" : text_of(list);
+  const auto found = owners().find(option);
+  return found == owners().end() || found->second.size() == methods().size() ? "" : text_of(found->second);
 }
 
 TrainConfig::TrainConfig() : model(methods().front()->name()), own(methods().front()->own_options()) {}
