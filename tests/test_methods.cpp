@@ -4,8 +4,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <set>
 #include <sstream>
+#include <typeinfo>
 
 #include "methods/method.h"
 #include "pastiche/backend.h"
@@ -25,6 +27,7 @@ std::set<std::string> shared_names() {
 
 TEST(Methods, EachBringsWhatItPromises) {
   std::set<std::string> names;
+  std::map<std::string, std::string> types;  // of own options: methods that share a name share the type, too
   for (const Method* method : methods()) {
     SCOPED_TRACE(method->name());
     EXPECT_TRUE(names.insert(method->name()).second);
@@ -43,7 +46,9 @@ TEST(Methods, EachBringsWhatItPromises) {
       EXPECT_EQ(config_to_json(read), config_to_json(config));
     }
     TrainConfig usual = default_config(method->name());
-    visit_own_options(usual, [&](const Option& option, const auto&) {
+    visit_own_options(usual, [&](const Option& option, const auto& member) {
+      const std::string type = typeid(member).name();
+      EXPECT_EQ(types.emplace(option.name, type).first->second, type) << option.name;
       EXPECT_FALSE(shared.contains(option.name)) << option.name;
       EXPECT_NE(methods_with_option(option.name), "") << option.name;
     });

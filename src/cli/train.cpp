@@ -23,10 +23,9 @@ namespace fs = std::filesystem;
 
 // What one place of the command line says: behind `train`, or behind `train METHOD`.
 struct Place {
-  explicit Place(const Method& of) : method(&of), config(default_config(of.name())) {}
+  Place(const Method& method, CLI::App* of) : command(of), config(default_config(method.name())) {}
 
-  const Method* method;
-  CLI::App* command = nullptr;
+  CLI::App* command;
   TrainConfig config;
   std::string config_file, resume, folder;
   bool plan = false, other_bits = false;
@@ -154,12 +153,13 @@ TrainArguments merged(const Place& train, const Place* of_method) {
     }
     if (place != &last) overlay(place->config, given, all.config);
     all.given.merge(given);
-    for (std::string Place::*member : {&Place::config_file, &Place::resume, &Place::folder}) {
-      if ((*place).*member == "") continue;
-      std::string& to = member == &Place::config_file ? all.config_file : member == &Place::resume ? all.resume : all.folder;
-      if (!to.empty()) throw Error(ExitCode::usage, fmt::format("{} and {}: expected one", quote(to), quote((*place).*member)));
-      to = (*place).*member;
-    }
+    const auto take = [](std::string& to, const std::string& from) {
+      if (!to.empty() && !from.empty()) throw Error(ExitCode::usage, fmt::format("{} and {}: expected one", quote(to), quote(from)));
+      if (to.empty()) to = from;
+    };
+    take(all.config_file, place->config_file);
+    take(all.resume, place->resume);
+    take(all.folder, place->folder);
     if (place->resume_option->count() > 0 && place->resume.empty()) throw Error(ExitCode::usage, "--resume is empty: expected a run folder");
     all.plan = all.plan || place->plan;
     all.other_bits = all.other_bits || place->other_bits;
@@ -275,8 +275,7 @@ void add_train(CLI::App& app, Outcome& outcome) {
   auto places = std::make_shared<std::vector<Place>>();
   places->reserve(methods().size() + 1);
   const auto add_place = [&](const Method& method, CLI::App* command, bool is_common) {
-    Place& place = places->emplace_back(method);
-    place.command = command;
+    Place& place = places->emplace_back(method, command);
     command->add_option("folder", place.folder, "the pictures, as --data FOLDER")->option_text("[FOLDER]");
     const AddFlag add_flag{place, is_common};
     if (is_common) visit_shared_options(place.config, add_flag), visit_own_options(place.config, add_flag);
