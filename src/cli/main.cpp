@@ -13,7 +13,6 @@
 #include <cstring>
 #include <filesystem>
 #include <new>
-#include <sstream>
 #include <string_view>
 #include <system_error>
 
@@ -48,9 +47,7 @@ class Help : public CLI::Formatter {
   std::string make_subcommand(const CLI::App* command) const override {
     const std::string text = command->get_description();
     const std::size_t sentence = text.find(". "), line = text.find('\n');
-    std::stringstream out;
-    CLI::detail::format_help(out, command->get_display_name(true), sentence < line ? text.substr(0, sentence + 1) : text.substr(0, line), column_width_);
-    return out.str();
+    return fmt::format("  {:<{}}{}\n", command->get_display_name(true), get_column_width() - 2, text.substr(0, std::min(sentence, line - 1) + 1));
   }
 };
 
