@@ -30,7 +30,8 @@ TEST_F(Cli, TrainTakesAFolder) {
   };
   refused("train 'My Pictures' --data " + emoji + small, "expected one folder");
   refused("train 'Your Pictures'" + small, "neither there, as a folder of pictures, nor a method");
-  refused("train 'My Pictures' " + emoji + small, "expected one folder of pictures, or a method");
+  refused("train 'My Pictures' " + emoji + small, "is no method");
+  refused("train cylegan 'My Pictures'" + small, "did you mean cyclegan?");
   refused("train runs/00000-dcgan-My-Pictures", "`pastiche train --resume runs/00000-dcgan-My-Pictures`");
 }
 

@@ -89,7 +89,8 @@ TEST_F(Embedding, ScalarsMixWithVars) {
   EXPECT_EQ(at(3, [](const Var& x) { return clamp(x, -1, 2); }), Pair(2, 0));
   EXPECT_EQ(at(-3, [](const Var& x) { return clamp(x, -1, 2); }), Pair(-1, 0));
   EXPECT_EQ(at(0.5, [](const Var& x) { return clamp(x, -1, 2); }), Pair(0.5, 1));
-  EXPECT_EQ(mistake([&] { clamp(numbers({}), 2, 1); }), "clamp: from 2 to 1");
+  EXPECT_EQ(mistake([&] { clamp(numbers({}), 2, 1); }), "clamp: from 2 to 1, expected finite bounds, the lower one first");
+  EXPECT_NE(mistake([&] { clamp(numbers({}), 0, HUGE_VAL); }), "");
   const auto [power, slope] = at(3, [](const Var& x) { return pow(x, 2.5); });
   EXPECT_NEAR(power, std::pow(3, 2.5), 1e-5);
   EXPECT_NEAR(slope, 2.5 * std::pow(3, 1.5), 1e-5);
@@ -118,6 +119,12 @@ TEST_F(Embedding, AnOptimizerCountsItsOwnSteps) {
     std::vector<float> values = w.all()[0].value.to_host<float>();
     for (const float value : averaged.all()[0].value.to_host<float>()) values.push_back(value);
     EXPECT_EQ(refusal(ExitCode::bad_shape, [&] { adam.step({}, 0.1); }), "AdamOptimizer: 0 gradients, expected one for each of 1 parameters");
+    const Var wrong = numbers({4});
+    EXPECT_EQ(refusal(ExitCode::bad_shape, [&] { adam.step(std::span(&wrong, 1), 0.1); }),
+              "AdamOptimizer: the gradient of w.x is f32 [4], expected f32 [3] on its backend");
+    Parameters other(*backend_, "o.", 1);
+    EXPECT_NE(mistake([&] { AdamOptimizer(w, {}, &other); }), "");
+    EXPECT_NE(mistake([&] { copy_parameters(w, other); }), "");
     return values;
   };
   EXPECT_EQ(trained(true), trained(false));

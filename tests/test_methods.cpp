@@ -36,7 +36,8 @@ TEST(Methods, EachBringsWhatItPromises) {
     const std::set<std::string> shared = shared_names();
     for (const std::string_view name : method->shared_options()) EXPECT_TRUE(shared.contains(std::string(name))) << name;
 
-    for (const char* preset : {"small", "full"}) {
+    for (const std::string preset : {"small", "full"}) {
+      if (preset != "small" && !has_option(method->name(), "preset")) continue;
       TrainConfig config = default_config(method->name(), preset);
       EXPECT_EQ(config.model, method->name());
       validate(config);
@@ -82,13 +83,19 @@ TEST(Methods, TakeNoOptionOfAnother) {
   EXPECT_EQ(refused("dcgan", "patches = 8\nmodel = 'cut'", {.method = false}), "c.toml:1:1: patches is an option of cut, and this is dcgan");
 
   // Version 0.1 wrote every method's options into each file. They are passed over there, and in a run's own file.
-  parse_config("nz = 100\nlambda-l1 = 2\ncrop = 1\npool = 50", "c.toml", config = default_config("dcgan"));
+  parse_config("base = 0\nd_norm = true\nlambda-l1 = 2\nlambda-cycle = 3\nlambda-identity = 1\npool = 50\nlambda-nce = 7\npatches = 9\ntemperature = 1\ncrop = 1",
+               "c.toml", config = default_config("dcgan"));
+  EXPECT_NE(config_to_json(config).find("\"d-norm\":true"), std::string::npos);
+  EXPECT_EQ(refused("dcgan", "patches = 8\nlambda-cycle = 3"), "c.toml:1:1: patches is an option of cut, and this is dcgan");
   const std::string before = config_to_json(config = default_config("dcgan"));
   parse_config("lambda-nce = 2\nstyle = 'x'", "c.toml", config, {.options = true});
   EXPECT_EQ(config_to_json(config), before);
 
   // The same where a program sets a member.
   config.style = "paintings";
+  TrainConfig full = default_config("dcgan");
+  full.preset = "full";
+  EXPECT_NE(refusal(ExitCode::usage, [&] { validate(full); }).find("--preset is an option of"), std::string::npos);
   EXPECT_EQ(refusal(ExitCode::usage, [&] { validate(config); }), "--style is an option of cut, cyclegan or pix2pix, and this is dcgan");
 }
 

@@ -394,9 +394,9 @@ TEST_F(Translation, WhatCannotBeTrainedIsSaid) {
   config.data = (folder_ / "pairs/A").string();
   config.style = (folder_ / "one/B").string();
   EXPECT_NE(refusal_of(config, ExitCode::usage).find("one/B': use at most --batch 1"), std::string::npos);
-  config.model = "dcgan";
-  config.style = config.data;
-  EXPECT_NE(refusal_of(config, ExitCode::usage).find("--style is for pix2pix, cyclegan and cut"), std::string::npos);
+  config = default_config("dcgan");
+  config.data = config.style = (folder_ / "pairs/A").string();
+  EXPECT_NE(refusal_of(config, ExitCode::usage).find("--style is an option of cut, cyclegan or pix2pix"), std::string::npos);
 }
 
 }  // namespace

@@ -242,9 +242,9 @@ void visit_shared_options(Config& config, Visitor&& visit) {
   visit({"nz", network, Range{1, 4096}, "length of the latent vector z"}, config.nz);
   visit({"ngf", network, Range{0, 1024},
          "channels of the generator's last hidden layer; 0: 64 on a GPU; on a processor 16, 32 or 64, by what --time, or "
-         "half an hour, is enough for"},
+         "half an hour, is enough for; of translations 32, with --preset full 64"},
         config.ngf);
-  visit({"ndf", network, Range{0, 1024}, "channels of the discriminator's first layer; 0: as many as --ngf"}, config.ndf);
+  visit({"ndf", network, Range{0, 1024}, "channels of the discriminator's first layer; 0: as many as --ngf has, or would have by default"}, config.ndf);
   visit({"dropout", network, Range{0, 0.95},
          "dropout probability in the discriminator; of a unet, in its innermost decoders"},
         config.dropout);
@@ -266,7 +266,7 @@ void visit_shared_options(Config& config, Visitor&& visit) {
   visit({"l1", loss, Range{0, 10}, "L1 penalty on the weights"}, config.l1);
   visit({"l2", loss, Range{0, 10}, "L2 penalty on the weights"}, config.l2);
 
-  visit({"batch", optimizer, Range{0, 65536}, "pictures a step; 0: 64, or all where there are fewer"}, config.batch);
+  visit({"batch", optimizer, Range{0, 65536}, "pictures a step; 0: 64, or all where there are fewer; of translations 4, with --preset full 1"}, config.batch);
   visit({"lr-g", optimizer, Range{0, 1}, "Adam learning rate of the generator"}, config.lr_g);
   visit({"lr-d", optimizer, Range{0, 1}, "Adam learning rate of the discriminator"}, config.lr_d);
   visit({"beta1", optimizer, Range{0, 0.9999}, "Adam decay of the first moment"}, config.beta1);

@@ -32,8 +32,7 @@ inline Var operator+(double s, const Var& x) { return affine(x, {.shift = s}); }
 inline Var operator-(const Var& x, double s) { return affine(x, {.shift = -s}); }
 inline Var operator-(double s, const Var& x) { return affine(x, {.scale = -1, .shift = s}); }
 inline Var operator-(const Var& x) { return affine(x, {.scale = -1}); }
-Var clamp(const Var& x, double min, double max);  // to within the rounding of max - min; its derivative is 1 inside and 0 outside
-Var pow(const Var& x, double exponent);           // of x above 0
+inline Var pow(const Var& x, double exponent) { return exp(exponent * log(x)); }  // of x above 0
 
 // ---- arith: shape ----------------------------------------------------------------------------------------------------
 Var reshape(const Var& x, const Shape& shape);                           // the same elements
@@ -88,6 +87,12 @@ Var norm_act_fixed(const Var& x, const NormStats& stats, const Var& gamma, const
 Var leaky_relu(const Var& x, double slope);
 Var leaky_relu_grad(const Var& dy, const Var& x, double slope);
 Var relu(const Var& x);
+void require_bounds(double min, double max);  // Error(bad_shape) where they are not finite, or the wrong way round
+// To within the rounding of max - min; the derivative is 1 inside and 0 outside.
+inline Var clamp(const Var& x, double min, double max) {
+  require_bounds(min, max);
+  return max - relu((max - min) - relu(x - min));
+}
 Var tanh(const Var& x);
 Var tanh_grad(const Var& dy, const Var& y);
 Var sigmoid(const Var& x);

@@ -45,10 +45,8 @@ inline void add_model_options(CLI::App& app, BenchOptions& o) {
       return split_list(text).empty() ? "expected one of " + CLI::detail::join(names, ", ") : "";
     }, "");
   };
-  std::vector<std::string> names;
-  for (const Method* method : methods()) names.emplace_back(method->name());
   app.add_option("--model", o.model, "this method alone: " + method_list() + "; those that translate are measured only where they are named")
-      ->option_text("METHOD")->check(CLI::IsMember(names));
+      ->option_text("METHOD")->check(CLI::IsMember(method_names()));
   app.add_option("--size", o.size, "of the models' pictures; auto: from 28 to 128, of those that translate 64 and 256")->option_text("[auto]");
   app.add_option("--ngf", o.ngf, "of methods that have it")->option_text("[64]")->check(CLI::Range(1, 4096));
   app.add_option("--ndf", o.ndf, "of methods that have it")->option_text("[64]")->check(CLI::Range(1, 4096));

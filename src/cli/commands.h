@@ -15,7 +15,6 @@ struct Outcome {
 };
 
 void add_train(CLI::App& app, Outcome& outcome);
-std::string why_not_here(const std::string& word);  // of a word that train did not take
 void add_runs(CLI::App& app, Outcome& outcome);
 void add_generate(CLI::App& app, Outcome& outcome);
 void add_paint(CLI::App& app, Outcome& outcome);
@@ -28,6 +27,9 @@ void add_eval(CLI::App& app, Outcome& outcome);
 
 // The command as it could be typed again, for run.json and for the pictures' text.
 const std::string& command_line();
+
+// Of options that help does not show.
+constexpr const char* hidden_group = "hidden";
 
 constexpr const char* device_help =
     "auto, cpu, cuda, simt (the CUDA kernels on the processor), ptx (what nvcc made of them, likewise) or reference";

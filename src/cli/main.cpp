@@ -44,6 +44,9 @@ const CLI::App& deepest(const CLI::App& app) {
 
 // Of the commands below one, the first sentence says enough; their own help has the rest.
 class Help : public CLI::Formatter {
+  std::string make_group(std::string group, bool is_positional, std::vector<const CLI::Option*> options) const override {
+    return group == hidden_group ? "" : CLI::Formatter::make_group(std::move(group), is_positional, std::move(options));
+  }
   std::string make_subcommand(const CLI::App* command) const override {
     const std::string text = command->get_description();
     const std::size_t sentence = text.find(". "), line = text.find('\n');
@@ -57,9 +60,8 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> extras = at.remaining().empty() ? app.remaining(true) : at.remaining();
   if (!extras.empty()) {  // a word that nothing took: more to the point than what is missing because of it
     const std::string& word = extras.front();
-    const bool trains = at.get_name() == "train" || (at.get_parent() != nullptr && at.get_parent()->get_name() == "train");
-    const std::string near = nearest_name(word.substr(0, word.find('=')), names_of(at)), why = trains ? why_not_here(word) : "";
-    message = !why.empty() ? why : fmt::format("unknown argument {}{}", quote(word), near.empty() ? "" : fmt::format("; did you mean {}?", near));
+    const std::string near = nearest_name(word.substr(0, word.find('=')), names_of(at));
+    message = fmt::format("unknown argument {}{}", quote(word), near.empty() ? "" : fmt::format("; did you mean {}?", near));
   }
   std::string command = at.get_name();
   for (const CLI::App* parent = at.get_parent(); parent != nullptr; parent = parent->get_parent()) command = parent->get_name() + " " + command;

@@ -21,24 +21,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What one place of the command line says: behind `train`, or behind `train METHOD`.
-struct Place {
-  Place(const Method& method, CLI::App* of) : command(of), config(default_config(method.name())) {}
-
-  CLI::App* command;
-  TrainConfig config;
+struct TrainArguments {
+  TrainConfig config;                 // what several methods have
+  std::vector<TrainConfig> each;      // of each method, for what it alone has
   std::string config_file, resume, folder;
   bool plan = false, other_bits = false;
-  std::vector<std::pair<std::string, CLI::Option*>> options;  // of the config
-  CLI::Option* resume_option = nullptr;
+  std::set<std::string> given;  // of the options
 };
 
-// All of it.
-struct TrainArguments {
-  TrainConfig config;
-  std::string config_file, resume, folder;
-  bool plan = false, other_bits = false, method_given = false;
-  std::set<std::string> given;  // of the config
+// A flag, and what its help is made of.
+struct Flag {
+  std::string name;
+  OptionGroup group;
+  std::string help;
+  CLI::Option* option;
 };
 
 const char* heading(OptionGroup group) {
@@ -54,53 +50,66 @@ const char* heading(OptionGroup group) {
   return "";
 }
 
-// An option of the config, as a flag of the same name. The default in its help is the method's.
+// An option, as a flag of the same name.
 struct AddFlag {
-  Place& place;
-  bool is_common;  // behind `train` without a method: only what all methods have is shown
+  CLI::App& app;
+  std::vector<Flag>& flags;
 
   template <class T>
   void operator()(const Option& described, T& member) const {
-    const std::string name = described.name;
-    if (name == "model") return;  // is a command
-    CLI::App& app = *place.command;
-    const std::string flag = "--" + name;
+    const std::string name = described.name, flag = "--" + name;
+    if (name == "model" || std::ranges::count(flags, name, &Flag::name) > 0) return;  // a word of its own, or of another method, too
     CLI::Option* option = nullptr;
     if constexpr (std::is_same_v<T, bool>) {
-      option = app.add_flag(flag, member, member ? fmt::format("{} (on; {}=false turns it off)", described.help, flag) : described.help);
+      option = app.add_flag(flag, member);
     } else if constexpr (std::is_same_v<T, ImageSize>) {
-      const auto parse = [&member, flag](const std::string& text) {
+      option = app.add_option_function<std::string>(flag, [&member, flag](const std::string& text) {
         try {
           member = parse_size(text);
         } catch (const Error& e) {
           throw Error(e.code(), flag + " " + e.what());
         }
-      };
-      option = app.add_option_function<std::string>(flag, parse, described.help);
-      option->option_text(fmt::format("SIZE [{}]", to_text(member)));
+      });
     } else {
-      option = app.add_option(flag, member, described.help);
+      option = app.add_option(flag, member);
       if (flag == "--kernel") option->join(',');  // one an op
-      if constexpr (std::is_same_v<T, std::string>) option->option_text(member.empty() ? "TEXT" : "[" + member + "]");
-      else option->option_text(fmt::format("[{}]", member));
       // Numbers are checked here so that the message names the flag; texts by validate(), which all roads pass.
       if constexpr (!std::is_same_v<T, std::string>) {
-        const auto* const range = dynamic_cast<const option::Range*>(&described.rule);
-        const auto check = [&]<class Rule>(const Rule& rule) {
-          option->check(CLI::Validator([rule, member](std::string& text) -> std::string {
+        const auto check = [&](const auto* rule) {
+          if (rule == nullptr) return;
+          option->check(CLI::Validator([rule = *rule, member](std::string& text) -> std::string {
             T value{};
             if (!CLI::detail::lexical_cast(text, value) || !rule.accepts(value)) return fmt::format("'{}' is not {}", text, expectation(member, rule));
             return {};
           }, ""));
         };
-        range != nullptr ? check(*range) : check(option::Channels());
+        check(dynamic_cast<const option::Range*>(&described.rule));
+        check(dynamic_cast<const option::Channels*>(&described.rule));
       }
     }
-    const bool common = methods_with_option(name).empty();
-    option->group(common || !is_common ? heading(described.group) : "");
-    place.options.emplace_back(name, option);
+    flags.push_back({name, described.group, described.help, option});
   }
 };
+
+// Help shows what this method has, with its defaults; of no method what all have.
+void show_options(const std::vector<Flag>& flags, const Method* method) {
+  std::map<std::string, std::string> defaults, on;
+  TrainConfig config = default_config(method != nullptr ? method->name() : methods().front()->name());
+  visit_options(std::as_const(config), [&](const Option& option, const auto& member) {
+    using T = std::remove_cvref_t<decltype(member)>;
+    std::string& text = defaults[option.name];
+    if constexpr (std::is_same_v<T, bool>) on[option.name] = member ? fmt::format(" (on; --{}=false turns it off)", option.name) : "";
+    else if constexpr (std::is_same_v<T, ImageSize>) text = fmt::format("SIZE [{}]", to_text(member));
+    else if constexpr (std::is_same_v<T, std::string>) text = member.empty() ? "TEXT" : "[" + member + "]";
+    else text = fmt::format("[{}]", member);
+  });
+  for (const Flag& flag : flags) {
+    const bool shown = method != nullptr ? defaults.contains(flag.name) : methods_with_option(flag.name).empty();
+    flag.option->group(shown ? heading(flag.group) : hidden_group);
+    flag.option->description(flag.help + on[flag.name]);
+    if (!defaults[flag.name].empty()) flag.option->option_text(defaults[flag.name]);
+  }
+}
 
 [[noreturn]] void throw_not_an_option(const std::string& name, const std::string& method) {
   const std::string owners = methods_with_option(name);
@@ -108,83 +117,72 @@ struct AddFlag {
                                            owners.substr(0, owners.find_first_of(", "))));
 }
 
-// Puts the options `names` of `from` over `config`, whose method must have them.
-void overlay(const TrainConfig& from, std::set<std::string> names, TrainConfig& config) {
+// Puts the flags that were given over `config`, whose method must have them.
+void overlay(const TrainArguments& arguments, TrainConfig& config) {
   std::map<std::string, const void*> members;
-  const auto find = [&](const Option& option, const auto& member) { members[option.name] = &member; };
-  visit_shared_options(from, find);
-  visit_own_options(from, find);
+  const auto find = [&](const Option& option, const auto& member) { members.emplace(option.name, &member); };  // the first is the flag's
+  visit_shared_options(arguments.config, find);
+  for (const TrainConfig& each : arguments.each) visit_own_options(each, find);
+  std::set<std::string> names = arguments.given;
+  names.erase("model");
   visit_options(config, [&](const Option& option, auto& member) {
     if (names.erase(option.name) > 0) member = *static_cast<const std::remove_reference_t<decltype(member)>*>(members.at(option.name));
   });
   if (!names.empty()) throw_not_an_option(*names.begin(), config.model);
 }
 
-// `train FOLDER` says what --data would.
+// `train my-pictures`, or a method and then pictures, say what --data would.
 void take_folder(TrainArguments& arguments) {
+  TrainConfig& config = arguments.config;
   std::error_code error;
-  if (arguments.folder.empty()) return;
-  if (!arguments.method_given && !fs::exists(arguments.folder, error)) {
-    throw Error(ExitCode::usage, fmt::format("{} is neither there, as a folder of pictures, nor a method, which are {}", quote(arguments.folder),
-                                             method_list()));
+  if (arguments.given.contains("model") && !is_method(config.model)) {
+    if (!arguments.folder.empty()) {
+      const std::string near = nearest_name(config.model, method_names());
+      throw Error(ExitCode::usage, fmt::format("{} is no method{}; expected one of {}, and then one folder; pictures of the style come with --style",
+                                               quote(config.model), near.empty() ? "" : fmt::format(" (did you mean {}?)", near), method_list()));
+    }
+    if (!fs::exists(config.model, error)) {
+      throw Error(ExitCode::usage, fmt::format("{} is neither there, as a folder of pictures, nor a method, which are {}", quote(config.model), method_list()));
+    }
+    arguments.folder = std::exchange(config.model, TrainConfig().model);
+    arguments.given.erase("model");
   }
+  if (arguments.folder.empty()) return;
   if (fs::exists(fs::path(arguments.folder) / "config.toml", error)) {
     throw Error(ExitCode::usage, fmt::format("{} is a run, not pictures; `pastiche train --resume {}` goes on with it", quote(arguments.folder),
                                              shell_word(arguments.folder)));
   }
   if (arguments.given.contains("data")) {
-    throw Error(ExitCode::usage, fmt::format("{} and --data {}: expected one folder of pictures", quote(arguments.folder), quote(arguments.config.data)));
+    throw Error(ExitCode::usage, fmt::format("{} and --data {}: expected one folder of pictures", quote(arguments.folder), quote(config.data)));
   }
-  arguments.config.data = arguments.folder;
+  config.data = arguments.folder;
   arguments.given.insert("data");
-}
-
-// What both places say. An option may stand before the method, too.
-TrainArguments merged(const Place& train, const Place* of_method) {
-  TrainArguments all;
-  const Place& last = of_method != nullptr ? *of_method : train;
-  all.config = last.config;
-  all.method_given = of_method != nullptr;
-  for (const Place* place : {&train, of_method}) {
-    if (place == nullptr) continue;
-    std::set<std::string> given;
-    for (const auto& [name, option] : place->options) {
-      if (option->count() > 0) given.insert(name);
-    }
-    if (place != &last) overlay(place->config, given, all.config);
-    all.given.merge(given);
-    const auto take = [](std::string& to, const std::string& from) {
-      if (!to.empty() && !from.empty()) throw Error(ExitCode::usage, fmt::format("{} and {}: expected one", quote(to), quote(from)));
-      if (to.empty()) to = from;
-    };
-    take(all.config_file, place->config_file);
-    take(all.resume, place->resume);
-    take(all.folder, place->folder);
-    if (place->resume_option->count() > 0 && place->resume.empty()) throw Error(ExitCode::usage, "--resume is empty: expected a run folder");
-    all.plan = all.plan || place->plan;
-    all.other_bits = all.other_bits || place->other_bits;
-  }
-  take_folder(all);
-  return all;
 }
 
 // The method's defaults, over them what the config file says, and over that the flags.
 TrainConfig resolved(const TrainArguments& arguments) {
   const auto overlaid = [&](TrainConfig config) {
-    if (!arguments.config_file.empty()) load_config(arguments.config_file, config, {.method = !arguments.method_given});
-    overlay(arguments.config, arguments.given, config);
+    if (!arguments.config_file.empty()) load_config(arguments.config_file, config, {.method = !arguments.given.contains("model")});
+    overlay(arguments, config);
     return config;
   };
   const TrainConfig said = overlaid(default_config(arguments.config.model));
+  std::error_code error;
+  if (said.data.empty() && arguments.given.contains("model") && fs::exists(said.model, error)) {
+    throw Error(ExitCode::usage, fmt::format("{} is a method; for the folder of that name write ./{}", said.model, said.model));
+  }
   return overlaid(default_config(said.model, said.preset));
 }
 
 // A new end takes the place of all that the run had: the first limit stops.
 void apply_to_resumed(const TrainArguments& arguments, TrainConfig& config) {
+  if (arguments.given.contains("model") && arguments.config.model != config.model) {
+    throw Error(ExitCode::usage, fmt::format("this run is of {}; leave out {}", config.model, arguments.config.model));
+  }
   const bool new_end = std::ranges::any_of(std::initializer_list<const char*>{"steps", "kimg", "epochs", "time"},
                                            [&](const char* name) { return arguments.given.contains(name); });
   if (new_end) config.steps = 0, config.kimg = 0, config.epochs = 0, config.time.clear();
-  overlay(arguments.config, arguments.given, config);
+  overlay(arguments, config);
 }
 
 LogFormat log_format(const std::string& name) { return name == "json" ? LogFormat::json : LogFormat::text; }
@@ -192,7 +190,7 @@ LogFormat log_format(const std::string& name) { return name == "json" ? LogForma
 int run_train(const TrainArguments& arguments) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader of the progress that goes away is no reason to stop
   std::unique_ptr<Progress> progress;
-  const TrainConfig config = arguments.resume.empty() ? resolved(arguments) : TrainConfig();
+  const TrainConfig config = arguments.resume.empty() ? resolved(arguments) : arguments.config;
   if (is_picture_file(config.style)) {
     throw Error(ExitCode::bad_data, fmt::format("--style {} is one picture, and a training wants a folder of them; `pastiche paint {} --painting {} -o OUT` paints photos in its manner",
                                                 quote(config.style), config.data.empty() ? "PHOTOS" : shell_word(config.data), shell_word(config.style)));
@@ -264,56 +262,55 @@ int print_plan(const TrainArguments& arguments) {
 
 }  // namespace
 
-std::string why_not_here(const std::string& word) {
-  if (!word.starts_with("-")) return fmt::format("{} is one folder too many: expected one folder of pictures, or a method and then one folder; pictures of a style come with --style", quote(word));
-  const std::string name = word.starts_with("--") ? word.substr(2, word.find('=') - 2) : "";
-  const std::string owners = methods_with_option(name);
-  return owners.empty() ? "" : fmt::format("--{} is an option of {}", name, owners);
-}
-
 void add_train(CLI::App& app, Outcome& outcome) {
-  auto places = std::make_shared<std::vector<Place>>();
-  places->reserve(methods().size() + 1);
-  const auto add_place = [&](const Method& method, CLI::App* command, bool is_common) {
-    Place& place = places->emplace_back(method, command);
-    command->add_option("folder", place.folder, "the pictures, as --data FOLDER")->option_text("[FOLDER]");
-    const AddFlag add_flag{place, is_common};
-    if (is_common) visit_shared_options(place.config, add_flag), visit_own_options(place.config, add_flag);
-    else visit_options(place.config, add_flag);
-    CLI::Option* config_file = command->add_option("--config", place.config_file, "TOML file of these options; flags go over it");
-    place.resume_option = command->add_option("--resume", place.resume,
-                                              "go on with this run: its folder, its number in `runs`, or last; needs no other flag. --data and --style say where its pictures are now; "
-                                              "--steps, --kimg, --epochs or --time gives it a later end")
-                              ->excludes(config_file)->option_text("RUN");
-    command->add_flag("--other-bits", place.other_bits,
-                      "resume even where the result will differ from that of a run that never stopped: on another processor, with another number of "
-                      "threads or version of a library, or with other settings; run.json records it")->needs(place.resume_option);
-    command->add_flag("--plan", place.plan, "say what this training would take in arithmetic, memory and time, and stop")->excludes(place.resume_option);
-  };
+  auto arguments = std::make_shared<TrainArguments>();
   const std::string translate = fmt::format("pastiche train {} photos --style paintings --time 30m", recommended_translation_method());
-  CLI::App* train = app.add_subcommand("train", "Learn from pictures, into a new run folder." +
-                                                    examples({"pastiche train my-pictures --time 30m", translate.c_str(), "pastiche train --resume last"}));
-  train->require_subcommand(0, 1);
-  train->footer(fmt::format("Without a method it is {}. `pastiche train METHOD --help` shows the options of a method.", methods().front()->name()));
-  add_place(*methods().front(), train, true);
-  for (const Method* method : methods()) {
-    const std::string start = fmt::format("pastiche train {} {}", method->name(), method->example_data()), timed = start + " --time 30m", plan = start + " --plan";
-    CLI::App* command = train->add_subcommand(method->name(), fmt::format("{} ({}).", method->summary(), method->source()) +
-                                                                  examples({timed.c_str(), plan.c_str()}));
-    add_place(*method, command, false);
-  }
-  train->callback([places, &outcome] {
-    const Place* of_method = nullptr;
-    for (const Place& place : std::span(*places).subspan(1)) {
-      if (place.command->parsed()) of_method = &place;
+  CLI::App* command = app.add_subcommand("train", "Learn from pictures, into a new run folder." +
+                                                      examples({"pastiche train my-pictures --time 30m", translate.c_str(), "pastiche train --resume last"}));
+  std::string list = "Methods:\n";
+  for (const Method* method : methods()) list += fmt::format("  {:<32}{} ({}).\n", method->name(), method->summary(), method->source());
+  command->footer(list + fmt::format("\nWithout a method it is {}. `pastiche train METHOD --help` shows the options of a method.", methods().front()->name()));
+
+  auto flags = std::make_shared<std::vector<Flag>>();
+  const auto take_method = [arguments, flags, command](const std::string& name) {
+    arguments->config.model = name;
+    if (!is_method(name)) return;
+    const Method& method = find_method(name);
+    const std::string start = fmt::format("pastiche train {} {}", name, method.example_data()), timed = start + " --time 30m", plan = start + " --plan";
+    command->description(fmt::format("{} ({}).", method.summary(), method.source()) + examples({timed.c_str(), plan.c_str()}));
+    command->footer("");
+    show_options(*flags, &method);
+  };
+  CLI::Option* model = command->add_option_function<std::string>("method", take_method, method_list() + "; the first is meant where none is named")->option_text("[METHOD]");
+  command->add_option("folder", arguments->folder, "the pictures, as --data FOLDER")->option_text("[FOLDER]");
+  const AddFlag add_flag{*command, *flags};
+  visit_shared_options(arguments->config, add_flag);
+  for (const Method* method : methods()) arguments->each.push_back(default_config(method->name()));
+  for (TrainConfig& each : arguments->each) visit_own_options(each, add_flag);
+  show_options(*flags, nullptr);
+
+  CLI::Option* config_file = command->add_option("--config", arguments->config_file, "TOML file of these options; flags go over it");
+  CLI::Option* resume = command->add_option("--resume", arguments->resume,
+                                            "go on with this run: its folder, its number in `runs`, or last; needs no other flag. --data and --style say where its pictures are now; "
+                                            "--steps, --kimg, --epochs or --time gives it a later end")
+                            ->excludes(config_file)->option_text("RUN");
+  command->add_flag("--other-bits", arguments->other_bits,
+                    "resume even where the result will differ from that of a run that never stopped: on another processor, with another number of "
+                    "threads or version of a library, or with other settings; run.json records it")->needs(resume);
+  command->add_flag("--plan", arguments->plan, "say what this training would take in arithmetic, memory and time, and stop")->excludes(resume);
+  command->callback([arguments, flags, model, resume, &outcome] {
+    if (model->count() > 0) arguments->given.insert("model");
+    for (const Flag& flag : *flags) {
+      if (flag.option->count() > 0) arguments->given.insert(flag.name);
     }
-    const TrainArguments arguments = merged(places->front(), of_method);
+    take_folder(*arguments);
+    if (resume->count() > 0 && arguments->resume.empty()) throw Error(ExitCode::usage, "--resume is empty: expected a run folder");
     for (const char* name : {"out", "name"}) {
-      if (!arguments.resume.empty() && arguments.given.contains(name)) {
+      if (!arguments->resume.empty() && arguments->given.contains(name)) {
         throw Error(ExitCode::usage, fmt::format("--resume goes on in the run's own folder; leave out --{}", name));
       }
     }
-    outcome.exit_code = arguments.plan ? print_plan(arguments) : run_train(arguments);
+    outcome.exit_code = arguments->plan ? print_plan(*arguments) : run_train(*arguments);
   });
 }
 

@@ -288,14 +288,13 @@ bool set_option(TrainConfig& config, const std::string& name, const toml::node& 
   return known;
 }
 
-// Version 0.1 wrote the options of every method into each file, and so such as two methods alone have, one each.
+// Version 0.1 wrote the options of every method into each file.
 bool is_of_version_01(const toml::table& table) {
-  std::set<std::string> owners;
-  for (const auto& [key, node] : table) {
-    const std::string owner = methods_with_option(with_dashes(key.str()));
-    if (is_method(owner)) owners.insert(owner);
-  }
-  return owners.size() > 1;
+  std::set<std::string> keys;
+  for (const auto& [key, node] : table) keys.insert(with_dashes(key.str()));
+  return std::ranges::all_of(std::initializer_list<const char*>{"base", "d-norm", "lambda-l1", "lambda-cycle", "lambda-identity", "pool", "lambda-nce",
+                                                                "patches", "temperature"},
+                             [&](const char* name) { return keys.contains(name); });
 }
 
 }  // namespace
@@ -402,7 +401,7 @@ std::map<std::string, std::string> unused_values(const TrainConfig& config) {
 }  // namespace
 
 void validate(TrainConfig& config) {
-  const auto usual = unused_values(default_config(config.model, config.preset));
+  const auto usual = unused_values(default_config(config.model, has_option(config.model, "preset") ? config.preset : TrainConfig().preset));
   for (const auto& [name, value] : unused_values(config)) {
     if (value != usual.at(name)) {
       throw Error(ExitCode::usage, fmt::format("--{} is an option of {}, and this is {}", name, methods_with_option(name), config.model));

@@ -69,7 +69,8 @@ std::span<const GanMethod* const> gan_methods();
 std::span<const TranslationMethod* const> translation_methods();
 const Method& find_method(std::string_view name);                 // Error(usage)
 
-// "dcgan, article, pix2pix, cyclegan or cut", of these or of those that learn to translate.
+std::vector<std::string> method_names();
+// The names with commas and "or" between, of all or of those that learn to translate.
 std::string method_list();
 std::string translation_method_list();
 std::string recommended_translation_method();

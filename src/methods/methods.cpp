@@ -77,6 +77,12 @@ const Method& find_method(std::string_view name) {
   throw Error(ExitCode::usage, fmt::format("unknown method {}; expected {}", quote(name), method_list()));
 }
 
+std::vector<std::string> method_names() {
+  std::vector<std::string> names;
+  for (const Method* method : methods()) names.emplace_back(method->name());
+  return names;
+}
+
 std::string method_list() { return text_of(methods()); }
 std::string translation_method_list() { return text_of(translation_methods()); }
 std::string recommended_translation_method() { return translation_methods().front()->name(); }

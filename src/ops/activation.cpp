@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "ops/bias_act.h"
 
 namespace pastiche {
@@ -21,6 +23,10 @@ Var leaky_relu_grad(const Var& dy, const Var& x, double slope) {
 }
 
 Var relu(const Var& x) { return leaky_relu(x, 0); }
+
+void require_bounds(double min, double max) {
+  require(min <= max && std::isfinite(max - min), "clamp", "from {} to {}, expected finite bounds, the lower one first", min, max);
+}
 
 Var tanh(const Var& x) {
   require_inputs("tanh", {&x});

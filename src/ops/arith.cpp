@@ -69,17 +69,6 @@ Var sqrt(const Var& x) {
 
 Var abs(const Var& x) { return leaky_relu(x, -1); }
 
-Var clamp(const Var& x, double min, double max) {
-  require_inputs("clamp", {&x});
-  require(min <= max, "clamp", "from {} to {}", min, max);
-  return max - relu((max - min) - relu(x - min));
-}
-
-Var pow(const Var& x, double exponent) {
-  require_inputs("pow", {&x});
-  return exp(exponent * log(x));
-}
-
 Var cast(const Var& x, DType to) {
   require_inputs("cast", {&x});
   if (x.dtype() == to) return x;

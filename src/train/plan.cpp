@@ -57,7 +57,8 @@ std::string network_name(const std::string& prefix) {
       {"G.", "generator"},         {"EMA.", "averaged generator"},           {"D.", "discriminator"},
       {"R.", "reverse generator"}, {"EMA_R.", "averaged reverse generator"}, {"S.", "discriminator of the source"},
       {"F.", "head of patches"}};
-  return names.at(prefix);
+  const auto found = names.find(prefix);
+  return found == names.end() ? "network " + prefix : found->second;
 }
 
 struct Calibration {

@@ -109,6 +109,10 @@ class Run {
     const ordered_json settings = ordered_json::parse(config_to_json(config_));
     for (const auto& [name, now] : settings.items()) {
       const auto then = position_.config.find(name);
+      if (name == "model" && then != position_.config.end() && *then != now) {
+        throw Error(ExitCode::usage, fmt::format("this run is of {}, and {} says {}: put it back as it was", then->dump(),
+                                                 quote((folder_ / "config.toml").string()), now.dump()));
+      }
       const bool differs = !options_without_bits.contains(name) && then != position_.config.end() && *then != now;
       if (differs) changes_.push_back(fmt::format("--{} is {} and was {}", name, now.dump(), then->dump()));
     }
