@@ -94,8 +94,8 @@ struct AddFlag {
 // Help shows what this method has, with its defaults; of no method what all have.
 void show_options(const std::vector<Flag>& flags, const Method* method) {
   std::map<std::string, std::string> defaults, on;
-  TrainConfig config = default_config(method != nullptr ? method->name() : methods().front()->name());
-  visit_options(std::as_const(config), [&](const Option& option, const auto& member) {
+  const TrainConfig config = default_config(method != nullptr ? method->name() : methods().front()->name());
+  visit_options(config, [&](const Option& option, const auto& member) {
     using T = std::remove_cvref_t<decltype(member)>;
     std::string& text = defaults[option.name];
     if constexpr (std::is_same_v<T, bool>) on[option.name] = member ? fmt::format(" (on; --{}=false turns it off)", option.name) : "";
@@ -113,8 +113,7 @@ void show_options(const std::vector<Flag>& flags, const Method* method) {
 
 [[noreturn]] void throw_not_an_option(const std::string& name, const std::string& method) {
   const std::string owners = methods_with_option(name);
-  throw Error(ExitCode::usage, fmt::format("--{} is an option of {}, and this is {}: pastiche train {} ...", name, owners, method,
-                                           owners.substr(0, owners.find_first_of(", "))));
+  throw Error(ExitCode::usage, fmt::format("--{}: pastiche train {} ...", not_an_option(name, method), owners.substr(0, owners.find_first_of(", "))));
 }
 
 // Puts the flags that were given over `config`, whose method must have them.

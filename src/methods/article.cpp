@@ -20,9 +20,6 @@ struct ArticleOptions final : OptionsOf<ArticleOptions> {
 };
 
 constexpr double slope = 0.2;
-constexpr Activation to_unit{Activation::Kind::tanh};
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Keras: Glorot uniform weights, BatchNormalization(momentum 0.99, epsilon 1e-3), which normalises a Dense output per unit.
 
@@ -35,9 +32,6 @@ BatchNormOptions keras_norm(std::int64_t channels) {
 ConvOptions keras_conv(std::int64_t in, std::int64_t out, Conv conv, Bias bias) {
   return {.in = in, .out = out, .kernel = 5, .conv = conv, .bias = bias, .weight = glorot_conv(in, out)};
 }
-
-constexpr Conv same_conv{.pad = 2};
-constexpr Conv up_conv{.pad = 2, .upsample = 2, .out = Phases::inner};
 
 class ArticleGenerator final : public Generator {
  public:

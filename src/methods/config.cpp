@@ -332,9 +332,9 @@ void parse_config(std::string_view toml, const std::string& source, TrainConfig&
     const auto [first, is_new] = seen.emplace(name, key->source().begin);
     if (!is_new) fail_at(source, key->source(), fmt::format("{} stands in line {} already", name, first->second.line));
     if (name == "model" || set_option(config, name, *node, source)) continue;
-    if (const std::string owners = methods_with_option(name); !owners.empty()) {
+    if (!methods_with_option(name).empty()) {
       if (pass_over) continue;
-      fail_at(source, key->source(), fmt::format("{} is an option of {}, and this is {}", name, owners, config.model));
+      fail_at(source, key->source(), not_an_option(name, config.model));
     }
     const std::string nearest = nearest_name(name, option_names(config));
     fail_at(source, key->source(), fmt::format("unknown key {}: {}", quote(key->str()),
@@ -404,7 +404,7 @@ void validate(TrainConfig& config) {
   const auto usual = unused_values(default_config(config.model, has_option(config.model, "preset") ? config.preset : TrainConfig().preset));
   for (const auto& [name, value] : unused_values(config)) {
     if (value != usual.at(name)) {
-      throw Error(ExitCode::usage, fmt::format("--{} is an option of {}, and this is {}", name, methods_with_option(name), config.model));
+      throw Error(ExitCode::usage, "--" + not_an_option(name, config.model));
     }
   }
   const auto check = [](const Option& option, const auto& member) {

@@ -38,9 +38,8 @@ class CutTrainer final : public TranslationTrainer {
     const Var a = pictures[0], b = pictures[1];
     const Translator& g = *forward_.translator;
     const PatchDiscriminator& d = *forward_.discriminator;
-    const Var both[] = {a, b};
     // Pictures of B are to stay as they are: they keep the generator from changing more than it must.
-    const std::vector<Var> source = g.encode(concat(both, 0), pass(0));
+    const std::vector<Var> source = g.encode(join(a, b, 0), pass(0));
     const Var result = g.decode(source, pass(0)), fake = slice(result, 0, 0, a.shape()[0]);  // [2N,H,W,C], [N,H,W,C]
     const Var real_logits = d(augmented(b, 0)), fake_logits = d(augmented(detach(fake), 1));
     const Var d_loss = 0.5 * loss_.discriminator(real_logits, fake_logits, config_.label_smoothing);

@@ -26,11 +26,6 @@ struct CycleGanOptions final : OptionsOf<CycleGanOptions> {
   }
 };
 
-Var join_batches(const Var& a, const Var& b) {
-  const Var both[] = {a, b};
-  return concat(both, 0);
-}
-
 Var first_half(const Var& x) { return slice(x, 0, 0, x.shape()[0] / 2); }
 Var second_half(const Var& x) { return slice(x, 0, x.shape()[0] / 2, x.shape()[0] / 2); }
 
@@ -91,7 +86,7 @@ class CycleGanTrainer final : public TranslationTrainer {
     const PatchDiscriminator &d = *forward_.discriminator, &s = *reverse_.discriminator;
     // What each should leave as it is goes along with what it should turn.
     const bool identity = own_.lambda_identity > 0;
-    const Var from_a = g(identity ? join_batches(a, b) : a, pass(0)), from_b = r(identity ? join_batches(b, a) : b, pass(2));
+    const Var from_a = g(identity ? join(a, b, 0) : a, pass(0)), from_b = r(identity ? join(b, a, 0) : b, pass(2));
     const Var fake_b = identity ? first_half(from_a) : from_a, fake_a = identity ? first_half(from_b) : from_b;
 
     const Var real_logits = d(augmented(b, 0)), fake_logits = d(augmented(exchange_with_pool(0, fake_b), 1));

@@ -18,11 +18,6 @@ struct DcganOptions final : OptionsOf<DcganOptions> {
 
 constexpr double slope = 0.2;
 constexpr Activation leaky{Activation::Kind::leaky_relu, slope};
-constexpr Activation to_unit{Activation::Kind::tanh};
-constexpr Conv same_conv{.pad = 2};
-constexpr Conv up_conv{.pad = 2, .upsample = 2, .out = Phases::inner};
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 std::string numbered(const char* name, std::size_t i) { return name + std::to_string(i + 1); }
 

@@ -14,7 +14,7 @@ class GanMethod : public Method {
                                                             DType dtype) const = 0;
   // What of the ModelConfig only this method has, out of its own options.
   virtual void set_own(ModelConfig&, const TrainConfig&) const {}
-  virtual void check(const ModelConfig&) const {}               // Error(usage) for what it can't make
+  virtual void check(const ModelConfig&) const {}                          // Error(usage) for what it can't make
   virtual ImageSize default_size(const TrainConfig&) const { return {}; }  // where it does not follow from the data
 
   const char* example_data() const override { return "my-pictures"; }
@@ -37,6 +37,12 @@ class GanMethodOf : public GanMethod {
     return std::make_unique<D>(backend, model, seed, dtype);
   }
 };
+
+// What the networks here have in common: 5x5 convolutions that keep the size or double it, and pictures in [-1, 1].
+inline constexpr Conv same_conv{.pad = 2};
+inline constexpr Conv up_conv{.pad = 2, .upsample = 2, .out = Phases::inner};
+inline constexpr Activation to_unit{Activation::Kind::tanh};
+inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 const GanMethod& find_gan_method(std::string_view name);  // Error(bad_file)
 

@@ -67,7 +67,7 @@ class TranslationMethod;
 std::span<const Method* const> methods();  // the first one is the default
 std::span<const GanMethod* const> gan_methods();
 std::span<const TranslationMethod* const> translation_methods();
-const Method& find_method(std::string_view name);                 // Error(usage)
+const Method& find_method(std::string_view name);  // Error(usage)
 
 std::vector<std::string> method_names();
 // The names with commas and "or" between, of all or of those that learn to translate.
@@ -76,5 +76,7 @@ std::string translation_method_list();
 std::string recommended_translation_method();
 // Of the methods that have an option of that name; empty where none has, or all.
 std::string methods_with_option(std::string_view option);
+// "NAME is an option of ..., and this is METHOD", for a message.
+std::string not_an_option(std::string_view option, std::string_view method);
 
 }  // namespace pastiche

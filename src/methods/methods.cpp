@@ -53,6 +53,13 @@ std::string text_of(const List& list) {
   return text;
 }
 
+template <class List>
+std::vector<std::string> names_of(const List& list) {
+  std::vector<std::string> names;
+  for (const Method* method : list) names.emplace_back(method->name());
+  return names;
+}
+
 using Owners = std::map<std::string, std::vector<const Method*>, std::less<>>;
 
 // The methods that have an option, for those that not all have.
@@ -77,11 +84,7 @@ const Method& find_method(std::string_view name) {
   throw Error(ExitCode::usage, fmt::format("unknown method {}; expected {}", quote(name), method_list()));
 }
 
-std::vector<std::string> method_names() {
-  std::vector<std::string> names;
-  for (const Method* method : methods()) names.emplace_back(method->name());
-  return names;
-}
+std::vector<std::string> method_names() { return names_of(methods()); }
 
 std::string method_list() { return text_of(methods()); }
 std::string translation_method_list() { return text_of(translation_methods()); }
@@ -98,6 +101,10 @@ bool has_option(const std::string& method, std::string_view name) {
 std::string methods_with_option(std::string_view option) {
   const auto found = owners().find(option);
   return found == owners().end() || found->second.size() == methods().size() ? "" : text_of(found->second);
+}
+
+std::string not_an_option(std::string_view option, std::string_view method) {
+  return fmt::format("{} is an option of {}, and this is {}", option, methods_with_option(option), method);
 }
 
 TrainConfig::TrainConfig() : model(methods().front()->name()), own(methods().front()->own_options()) {}
@@ -122,10 +129,6 @@ const TranslationMethod& find_translation_method(std::string_view name) {
   throw Error(ExitCode::usage, fmt::format("{} does not translate pictures; {} do", quote(name), translation_method_list()));
 }
 
-std::vector<std::string> model_names() {
-  std::vector<std::string> names;
-  for (const GanMethod* method : gan_methods()) names.emplace_back(method->name());
-  return names;
-}
+std::vector<std::string> model_names() { return names_of(gan_methods()); }
 
 }  // namespace pastiche

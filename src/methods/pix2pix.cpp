@@ -16,11 +16,6 @@ struct Pix2PixOptions final : OptionsOf<Pix2PixOptions> {
   }
 };
 
-Var join_channels(const Var& a, const Var& b) {
-  const Var both[] = {a, b};
-  return concat(both, 3);
-}
-
 class Pix2PixTrainer final : public TranslationTrainer {
  public:
   Pix2PixTrainer(Backend& backend, const TrainConfig& config, const TranslatorConfig& network, DType dtype)
@@ -32,7 +27,7 @@ class Pix2PixTrainer final : public TranslationTrainer {
     const PatchDiscriminator& d = *forward_.discriminator;
     const Var fake = (*forward_.translator)(a, pass(0));                      // [N,H,W,C]
     const auto judged = [&](const Var& picture, std::uint32_t call) {         // with its source, both changed alike
-      return d(join_channels(augmented(a, call), augmented(picture, call)));
+      return d(join(augmented(a, call), augmented(picture, call), 3));
     };
     const Var real_logits = judged(b, 0), fake_logits = judged(detach(fake), 1);  // [N,h,w,1]
     const Var d_loss = 0.5 * loss_.discriminator(real_logits, fake_logits, config_.label_smoothing);

@@ -101,7 +101,7 @@ class TranslationData final : public TrainingData {
 
   Examples held_out() const override {
     Examples held;
-    if (data_.pairing != Pairing::paired) return held;
+    if (data_.pairing != Pairing::paired || std::min(data_.height, data_.width) < least_distance_side) return held;
     for (const std::int64_t index : some_indices(data_.holdout_a->size(), 256)) {
       std::vector<Image> pair = pictures_at({data_.holdout_a.get(), data_.holdout_b.get()}, index);
       if (pair.empty()) continue;
@@ -232,8 +232,7 @@ void TranslationTrainer::write_translator(const std::filesystem::path& path, Tra
 }
 
 std::string TranslationTrainer::measure(const Examples& examples) {
-  const TranslatorConfig& network = averaged().config();
-  if (examples.targets.empty() || std::min(network.height, network.width) < least_distance_side) return {};
+  if (examples.targets.empty()) return {};
   const PictureDistance d = picture_distance(translate_pictures(averaged(), examples.sources), examples.targets);
   return fmt::format(R"({{"step":{},"pictures":{},"l1":{:.6g},"psnr":{:.6g},"ssim":{:.6g}}})", steps_done(), examples.sources.size(), d.l1,
                      d.psnr, d.ssim);

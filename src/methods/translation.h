@@ -1,6 +1,7 @@
 #pragma once
 // Methods that learn to turn pictures of one domain into those of another: what they share (translation.cpp).
 #include "methods/method.h"
+#include "pastiche/ops.h"
 #include "pastiche/pairs.h"
 
 namespace pastiche {
@@ -33,6 +34,11 @@ class TranslationMethodOf : public TranslationMethod {
     return std::make_unique<T>(backend, config, network, dtype);
   }
 };
+
+inline Var join(const Var& a, const Var& b, int axis) {
+  const Var both[] = {a, b};
+  return concat(both, axis);
+}
 
 // The network of a config whose size and channels are definite, with the depth or blocks that were left to choose, which then stand in the
 // config.
