@@ -59,8 +59,8 @@ const Golden golden[] = {
     {"strict = \"yes\"", "1:10: strict is 'yes': expected true or false"},
     {"data = 5", "1:8: data is 5: expected a text"},
     {"device = true", "1:10: device is true: expected a text"},
-    {"loss = 1", "1:8: loss is 1: expected non-saturating, minimax, lsgan, hinge"},
-    {"model = \"stargan\"", "1:9: model is 'stargan': expected dcgan, article, cut, cyclegan or pix2pix"},
+    {"loss = 1", "1:8: loss is 1: expected non-saturating, minimax, lsgan, hinge, wgan, relativistic"},
+    {"model = \"stargan\"", "1:9: model is 'stargan': expected dcgan, r3gan, article, cut, cyclegan or pix2pix"},
     // Out of range.
     {"batch = -1", "1:9: batch is -1: expected a whole number from 0 to 65536"},
     {"batch = 5000000000", "1:9: batch is 5000000000: expected a whole number from 0 to 65536"},
@@ -77,7 +77,7 @@ const Golden golden[] = {
     {"label-smoothing = 0.6", "1:19: label-smoothing is 0.6: expected a number from 0 to 0.5"},
     {"adam-eps = 0", "1:12: adam-eps is 0: expected a number from 1e-16 to 1"},
     {"channels = 2", "1:12: channels is 2: expected 1 (gray), 3 (colour), 4 (with alpha) or 0 (as the data)"},
-    {"loss = \"wgan\"", "1:8: loss is 'wgan': expected non-saturating, minimax, lsgan, hinge"},
+    {"loss = \"wasserstein\"", "1:8: loss is 'wasserstein': expected non-saturating, minimax, lsgan, hinge, wgan, relativistic"},
     {"augment = \"color,\"", "1:11: augment is 'color,': expected auto, none, or of color, translation and cutout, with commas between"},
     {"kernel = \"conv2d=6\"", "1:10: kernel is 'conv2d=6': expected conv2d=RUNG or gemm=RUNG, or both with a comma, of the rungs 0 naive, "
      "1 shared tile, 2 register tile, 3 vector loads, 4 double buffer, 5 tensor core"},
@@ -238,7 +238,10 @@ TEST(Config, ValidateNamesTheFlag) {
             "--size -1: expected auto, a side, or WIDTHxHEIGHT, with sides of 4 to 4096");
   EXPECT_EQ(refusal([](TrainConfig& c) { c.size = {5000, 5000}; }),
             "--size 5000: expected auto, a side, or WIDTHxHEIGHT, with sides of 4 to 4096");
-  EXPECT_EQ(refusal([](TrainConfig& c) { c.loss = "wgan"; }), "--loss 'wgan': expected non-saturating, minimax, lsgan, hinge");
+  EXPECT_EQ(refusal([](TrainConfig& c) { c.loss = "wasserstein"; }), "--loss 'wasserstein': expected non-saturating, minimax, lsgan, hinge, wgan, relativistic");
+  EXPECT_EQ(refusal([](TrainConfig& c) { c.loss = "wgan", c.label_smoothing = 0.1; }), "--label-smoothing 0.1: the loss wgan has no target to smooth");
+  EXPECT_EQ(refusal([](TrainConfig& c) { c.penalty = "r1,wgan-gp"; }),
+            "--penalty 'r1,wgan-gp': expected auto, none, r1, r2, both of these with a comma between, or wgan-gp");
   EXPECT_EQ(refusal([](TrainConfig& c) { c.lr_g = std::numeric_limits<double>::quiet_NaN(); }),
             "--lr-g nan: expected a number from 0 to 1");
   EXPECT_EQ(refusal([](TrainConfig& c) { c.data = "a\xff"; }), "--data 'a\\xff': expected a text in UTF-8");

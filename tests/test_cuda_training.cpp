@@ -20,6 +20,10 @@ TEST_F(CudaTraining, LossesAreThoseOfTheCpu) {
   expect_losses_of_the_cpu("cuda", tiny_bf16(), 1e-3);  // within half of bf16's unit roundoff
 }
 
+TEST_F(CudaTraining, PenaltiesHaveTheLossesOfTheCpu) {
+  for (const char* loss : {"relativistic", "wgan"}) expect_losses_of_the_cpu("cuda", tiny_with_penalty(loss), f32_allowed_of_nvcc);
+}
+
 TEST_F(CudaTraining, TranslationsHaveTheLossesOfTheCpu) {
   for (const char* model : {"pix2pix", "cyclegan", "cut"}) expect_losses_of_the_cpu("cuda", tiny_translation(model), f32_allowed_of_nvcc);
 }

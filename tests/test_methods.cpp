@@ -72,10 +72,10 @@ TEST(Methods, TakeNoOptionOfAnother) {
     return refusal(ExitCode::bad_data, [&] { parse_config(toml, "c.toml", config, allowed); });
   };
   EXPECT_EQ(refused("dcgan", "batch = 8\nlambda-nce = 2"), "c.toml:2:1: lambda-nce is an option of cut, and this is dcgan");
-  EXPECT_EQ(refused("article", "ngf = 8"), "c.toml:1:1: ngf is an option of dcgan, cut, cyclegan or pix2pix, and this is article");
-  EXPECT_EQ(refused("cut", "nz = 8"), "c.toml:1:1: nz is an option of dcgan or article, and this is cut");
+  EXPECT_EQ(refused("article", "ngf = 8"), "c.toml:1:1: ngf is an option of dcgan, r3gan, cut, cyclegan or pix2pix, and this is article");
+  EXPECT_EQ(refused("cut", "nz = 8"), "c.toml:1:1: nz is an option of dcgan, r3gan or article, and this is cut");
   // A file says its method, wherever in it, which decides over all of its keys.
-  EXPECT_EQ(refused("dcgan", "nz = 8\nmodel = 'cut'"), "c.toml:1:1: nz is an option of dcgan or article, and this is cut");
+  EXPECT_EQ(refused("dcgan", "nz = 8\nmodel = 'cut'"), "c.toml:1:1: nz is an option of dcgan, r3gan or article, and this is cut");
   TrainConfig config;
   parse_config("patches = 8\nmodel = 'cut'", "c.toml", config);
   EXPECT_EQ(config.model, "cut");

@@ -152,7 +152,8 @@ std::string test_name(const testing::TestParamInfo<const char*>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Parity,
-                         testing::Values("dcgan-alternating", "dcgan-joint", "dcgan-plain", "dcgan-unhalved", "article"), test_name);
+                         testing::Values("dcgan-alternating", "dcgan-joint", "dcgan-plain", "dcgan-unhalved", "dcgan-relativistic",
+                                         "dcgan-relativistic-joint", "dcgan-wgan-gp", "r3gan", "article"), test_name);
 
 // The weights of a PatchHead are too many for a golden file: draw_head() in tools/parity.
 void draw_head(Parameters& head, std::uint64_t seed) {
@@ -191,7 +192,7 @@ TEST_P(TranslationParity, TenStepsAreThoseOfPyTorch) {
 INSTANTIATE_TEST_SUITE_P(Translations, TranslationParity,
                          testing::Values("translation-pix2pix", "translation-pix2pix-gray", "translation-cyclegan",
                                          "translation-cyclegan-gray", "translation-cyclegan-unet", "translation-cut",
-                                         "translation-cut-gray"), test_name);
+                                         "translation-cut-relativistic", "translation-cut-gray"), test_name);
 
 }  // namespace
 }  // namespace pastiche

@@ -9,6 +9,7 @@ namespace {
 
 using PtxTraining = TinyTraining;
 
+TEST_F(PtxTraining, PenaltiesHaveTheLossesOfTheCpu) { expect_losses_of_the_cpu("ptx", tiny_with_penalty("relativistic"), f32_allowed_of_nvcc); }
 TEST_F(PtxTraining, LossesAreThoseOfTheCpu) { expect_losses_of_the_cpu("ptx", tiny(), f32_allowed_of_nvcc); }
 
 TEST_F(PtxTraining, LossesInBf16AreThoseOfTheCpu) { expect_bf16_losses_of_the_cpu("ptx"); }

@@ -457,6 +457,13 @@ TEST(SimtBackend, AbsentDevicesAreNamed) {
 
 using SimtTraining = TinyTraining;
 
+TEST_F(SimtTraining, PenaltiesHaveTheLossesOfTheCpu) {
+  for (const char* loss : {"relativistic", "wgan"}) {
+    const TrainConfig config = tiny_with_penalty(loss);
+    expect_losses_of_the_cpu("simt", config, f32_allowed(config));
+  }
+}
+
 TEST_F(SimtTraining, LossesAreThoseOfTheCpu) { expect_losses_of_the_cpu("simt", tiny(), f32_allowed(tiny())); }
 
 TEST_F(SimtTraining, LossesInBf16AreThoseOfTheCpu) { expect_bf16_losses_of_the_cpu("simt"); }

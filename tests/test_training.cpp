@@ -67,11 +67,17 @@ TEST_F(Training, SameSeedSameBytes) {
 
 // A run of 20 steps against one that was killed with a checkpoint at some step: the same bytes at the end.
 TEST_F(Training, ResumedFromAnyStepSameBytes) {
-  TrainConfig whole = small("whole");
+  const auto with_penalty = [&](const std::string& name) {
+    TrainConfig config = small(name);
+    config.loss = "relativistic";
+    config.penalty_every = 3;
+    return config;
+  };
+  TrainConfig whole = with_penalty("whole");
   whole.steps = 20;
   const RunResult whole_run = train(whole, silent);
   for (const std::int64_t stop : {1, 7, 15, 16, 19}) {  // an epoch of 250 pictures ends within step 16
-    TrainConfig config = small("stopped" + std::to_string(stop));
+    TrainConfig config = with_penalty("stopped" + std::to_string(stop));
     config.steps = 20;
     config.snap = std::to_string(stop);
     config.keep = 100;
@@ -109,6 +115,25 @@ TEST_F(Training, JointStepAndMinimaxAndPenaltiesTrain) {
   article.size = {4, 4};
   article.out = (folder_ / "article").string();
   EXPECT_EQ(train(article, silent).step, 5);
+}
+
+// What was left to choose is chosen by the loss and the size, and stands in the run's own settings.
+TEST_F(Training, ThePenaltyFollowsTheLoss) {
+  const auto settings = [&](const std::string& loss, const std::string& name) {
+    TrainConfig config = small(name);
+    config.loss = loss;
+    config.steps = 1;
+    TrainConfig said;
+    load_config(train(config, silent).folder / "config.toml", said);
+    return said;
+  };
+  const TrainConfig none = settings("hinge", "none"), relativistic = settings("relativistic", "relativistic"), wgan = settings("wgan", "wgan");
+  EXPECT_EQ(none.penalty, "none");
+  EXPECT_EQ(none.gamma, 0);
+  EXPECT_EQ(relativistic.penalty, "r1,r2");
+  EXPECT_DOUBLE_EQ(relativistic.gamma, 0.3 / 4);  // 16 pixels a side
+  EXPECT_EQ(wgan.penalty, "wgan-gp");
+  EXPECT_EQ(wgan.gamma, 10);
 }
 
 double distance(const Image& a, const Image& b) {

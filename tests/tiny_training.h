@@ -45,6 +45,16 @@ class TinyTraining : public testing::Test {
     return config;
   }
 
+  // With second derivatives in every other step, so that two kinds of steps are recorded and replayed in turns.
+  static TrainConfig tiny_with_penalty(const std::string& loss) {
+    TrainConfig config = tiny();
+    config.loss = loss;
+    config.penalty_every = 2;
+    config.augment = "color,translation,cutout";
+    config.steps = 8;
+    return config;
+  }
+
   // In bf16, with channels that go to tensor cores wherever that can be.
   static TrainConfig tiny_bf16() {
     TrainConfig config = tiny();

@@ -134,7 +134,7 @@ class Linear {
 
 struct ConvOptions {
   std::int64_t in, out, kernel;
-  Conv conv;
+  Conv conv = {};
   Bias bias = Bias::yes;
   Init weight;
 };

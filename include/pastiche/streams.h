@@ -13,6 +13,7 @@ struct Range {
 inline constexpr Range latents{0x1000, 1};            // z of a training step
 inline constexpr Range samples{0x2000, 1};            // z of pictures to look at
 inline constexpr Range augment{0x3000, 0x100};        // + pass of the discriminator within a step
+inline constexpr Range between{0x3100, 1};            // where between a real and a made picture a penalty is taken
 inline constexpr Range patches{0x4000, 0x100};        // pixels whose patches are compared; + feature
 inline constexpr Range pool{0x5000, 2};               // which earlier results a discriminator is shown; + direction
 inline constexpr Range swd_patches{0x6000, 0x100};    // patches of a sliced Wasserstein distance; + level of the pyramid
@@ -29,7 +30,7 @@ inline constexpr Range mirror{0x6d697272, 1};         // "mirr": whether it is m
 inline constexpr Range order{0x6f726472, 2};          // "ordr": the order of an epoch; + domain
 inline constexpr Range replacement{0x72706c63, 2};    // "rplc": what stands for a picture that can't be read; + domain
 
-inline constexpr Range all[] = {latents,       samples, augment, patches, pool, swd_patches, swd_directions, eval_pictures,
+inline constexpr Range all[] = {latents,       samples, augment, between, patches, pool, swd_patches, swd_directions, eval_pictures,
                                 paint_directions, paint_pixels, paint_offsets, paint_colors,
                                 dropout, init, crop,    mirror,  order,   replacement};
 

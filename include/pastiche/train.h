@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -22,7 +23,7 @@ namespace pastiche {
 struct StepStats {
   std::int64_t step = 0;  // the first is 1
   double loss_g = 0, loss_d = 0;
-  double d_real = 0, d_fake = 0;  // mean of sigmoid(D(.)) before the update
+  double d_real = 0, d_fake = 0;  // mean of sigmoid(D(.)) before the update; of a relativistic loss, of the logits' differences
   double loss_content = 0;        // of a translator, unweighted: how far results are from what the method wants kept of their sources
 };
 
@@ -97,6 +98,8 @@ class Trainer {
   // As config.augment says, what a discriminator is to see in its `call`th pass of the step.
   Var augmented(const Var& pictures, std::uint32_t call) const;
   Pass pass(std::uint32_t call) const { return {.mode = Mode::train, .state = state_tensor_, .call = call}; }
+  // Steps that launch other kernels than the rest have another number.
+  virtual std::size_t step_variant() const { return 0; }
   virtual void forget_step();  // gives its memory back to the pool
 
   Backend& backend_;
@@ -123,8 +126,11 @@ class Trainer {
   std::vector<Domain> domains_;
   std::vector<Tensor> pictures_;  // of each domain, what a recorded step reads
   int current_ = 0;
-  int steps_of_shape_ = 0;        // taken on the shape of pictures_
-  std::unique_ptr<Backend::Replay> replay_;
+  struct Variant {
+    int steps = 0;  // taken on the shape of pictures_
+    std::unique_ptr<Backend::Replay> replay;
+  };
+  std::map<std::size_t, Variant> variants_;  // by step_variant()
 };
 
 // Generator, discriminator, and the averaged generator: new pictures from noise.
@@ -150,10 +156,16 @@ class GanTrainer final : public Trainer {
   Losses compute(std::span<const Tensor> pictures) override;
   Losses alternating_step(const Var& real, const Var& z);
   Losses joint_step(const Var& real, const Var& z);
+  Var judged(const Var& pictures);
+  Var with_penalty(const Var& d_loss, const Var& real, const Var& real_logits, const Var& fake, const Var& fake_logits);
+  Tensor between_pairs(const Var& real, const Var& fake);
+  bool has_penalty() const { return penalty_ != Penalty{} && steps_done() % config_.penalty_every == 0; }
+  std::size_t step_variant() const override { return has_penalty() ? 1 : 0; }
   void forget_step() override;
 
   ModelConfig model_;
   const AdversarialLoss& loss_;
+  const Penalty penalty_;
   std::unique_ptr<Generator> generator_, average_copy_;
   std::unique_ptr<Discriminator> discriminator_;
   Generator* averaged_;

@@ -71,7 +71,7 @@ std::optional<double> try_share(std::string_view text) {
 
 std::optional<Augment> try_augment(std::string_view text) {
   Augment augment;
-  if (text == "none" || text == "auto") return augment;  // make_task() has chosen by the time that it matters
+  if (text == "none" || text == "auto") return augment;  // open_data() has chosen by the time that it matters
   while (true) {
     const std::string_view name = text.substr(0, text.find(','));
     if (name == "color") augment.color = true;
@@ -81,6 +81,15 @@ std::optional<Augment> try_augment(std::string_view text) {
     if (name.size() == text.size()) return augment;
     text.remove_prefix(name.size() + 1);
   }
+}
+
+std::optional<Penalty> try_penalty(std::string_view text) {
+  if (text == "none" || text == "auto") return Penalty{};  // auto is replaced before it matters, as for the augmentation
+  if (text == "r1") return Penalty{.r1 = true};
+  if (text == "r2") return Penalty{.r2 = true};
+  if (text == "r1,r2" || text == "r2,r1") return Penalty{.r1 = true, .r2 = true};
+  if (text == "wgan-gp") return Penalty{.wgan_gp = true};
+  return {};
 }
 
 template <class T>
@@ -215,6 +224,7 @@ bool is_color(const std::string& text) {
   return text.size() == 6 && text.find_first_not_of("0123456789abcdefABCDEF") == text.npos;
 }
 bool is_augment(const std::string& text) { return try_augment(text).has_value(); }
+bool is_penalty(const std::string& text) { return try_penalty(text).has_value(); }
 bool is_share(const std::string& text) { return try_share(text).has_value(); }
 bool is_name(const std::string& text) {
   constexpr const char* allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
@@ -255,6 +265,10 @@ std::string to_text(ImageSize size) {
 
 Augment parse_augment(std::string_view text) {
   return or_usage_error(try_augment(text), text, "auto, none, or of color, translation and cutout, with commas between");
+}
+
+Penalty parse_penalty(std::string_view text) {
+  return or_usage_error(try_penalty(text), text, "auto, none, r1, r2, both of these with a comma between, or wgan-gp");
 }
 
 double parse_share(std::string_view text) { return or_usage_error(try_share(text), text, "a share such as 5% or 0.05, below 1"); }
@@ -423,6 +437,9 @@ void validate(TrainConfig& config) {
   };
   visit_options(std::as_const(config), check);
   require_dtype(kernel_choice(config), activation_dtype(config));
+  if (config.label_smoothing > 0 && !adversarial_loss(config.loss).smooths) {
+    throw Error(ExitCode::usage, fmt::format("--label-smoothing {:g}: the loss {} has no target to smooth", config.label_smoothing, config.loss));
+  }
   const bool limited = config.steps > 0 || config.kimg > 0 || config.epochs > 0 || !config.time.empty();
   if (!limited) config.kimg = find_method(config.model).default_kimg();
 }

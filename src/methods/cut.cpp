@@ -41,7 +41,8 @@ class CutTrainer final : public TranslationTrainer {
     // Pictures of B are to stay as they are: they keep the generator from changing more than it must.
     const std::vector<Var> source = g.encode(join(a, b, 0), pass(0));
     const Var result = g.decode(source, pass(0)), fake = slice(result, 0, 0, a.shape()[0]);  // [2N,H,W,C], [N,H,W,C]
-    const Var real_logits = d(augmented(b, 0)), fake_logits = d(augmented(detach(fake), 1));
+    const std::uint32_t made_call = loss_.relativistic ? 0 : 1;  // a pair is changed alike
+    const Var real_logits = d(augmented(b, 0)), fake_logits = d(augmented(detach(fake), made_call));
     const Var d_loss = 0.5 * loss_.discriminator(real_logits, fake_logits, config_.label_smoothing);
     update(gradients(d_loss, {net_d}), {net_d});
 
@@ -54,7 +55,7 @@ class CutTrainer final : public TranslationTrainer {
       source_vectors = vectors_of(source);
     }
     const Var content = patch_nce_loss(vectors_of(g.encode(result, pass(1))), source_vectors, own_.temperature);
-    const Var g_loss = loss_.generator(d(augmented(fake, 2))) + own_.lambda_nce * content;
+    const Var g_loss = loss_.generator_loss([&] { return d(augmented(b, 2)); }, d(augmented(fake, 2))) + own_.lambda_nce * content;
     update(gradients(g_loss, {net_g, net_head}), {net_g, net_head});
     return {d_loss, g_loss, real_logits, fake_logits, content};
   }

@@ -89,14 +89,16 @@ class CycleGanTrainer final : public TranslationTrainer {
     const Var from_a = g(identity ? join(a, b, 0) : a, pass(0)), from_b = r(identity ? join(b, a, 0) : b, pass(2));
     const Var fake_b = identity ? first_half(from_a) : from_a, fake_a = identity ? first_half(from_b) : from_b;
 
-    const Var real_logits = d(augmented(b, 0)), fake_logits = d(augmented(exchange_with_pool(0, fake_b), 1));
-    const Var source_logits = s(augmented(a, 2)), fake_source_logits = s(augmented(exchange_with_pool(1, fake_a), 3));
+    const std::uint32_t apart = loss_.relativistic ? 0 : 1;  // else a pair is changed alike
+    const Var real_logits = d(augmented(b, 0)), fake_logits = d(augmented(exchange_with_pool(0, fake_b), apart));
+    const Var source_logits = s(augmented(a, 2)), fake_source_logits = s(augmented(exchange_with_pool(1, fake_a), 2 + apart));
     const Var d_loss = 0.5 * loss_.discriminator(real_logits, fake_logits, config_.label_smoothing) +
                        0.5 * loss_.discriminator(source_logits, fake_source_logits, config_.label_smoothing);
     update(gradients(d_loss, {net_d, net_source_d}), {net_d, net_source_d});
 
     const Var content = l1_loss(r(fake_b, pass(3)), a) + l1_loss(g(fake_a, pass(1)), b);
-    Var g_loss = loss_.generator(d(augmented(fake_b, 4))) + loss_.generator(s(augmented(fake_a, 5))) + own_.lambda_cycle * content;
+    Var g_loss = loss_.generator_loss([&] { return d(augmented(b, 4)); }, d(augmented(fake_b, 4))) +
+                 loss_.generator_loss([&] { return s(augmented(a, 5)); }, s(augmented(fake_a, 5))) + own_.lambda_cycle * content;
     if (identity) {
       const Var kept = l1_loss(second_half(from_a), b) + l1_loss(second_half(from_b), a);
       g_loss = g_loss + own_.lambda_cycle * own_.lambda_identity * kept;

@@ -1,7 +1,5 @@
 // Radford et al., 2016 (arXiv 1511.06434), with nearest x2 and a 5x5 convolution in place of transposed ones, which leave a checkerboard (Odena
 // et al., 2016): the size is halved until the smaller side is at most 7.
-#include <algorithm>
-
 #include "methods/gan.h"
 
 namespace pastiche {
@@ -19,46 +17,25 @@ struct DcganOptions final : OptionsOf<DcganOptions> {
 constexpr double slope = 0.2;
 constexpr Activation leaky{Activation::Kind::leaky_relu, slope};
 
-std::string numbered(const char* name, std::size_t i) { return name + std::to_string(i + 1); }
-
 // Weights N(0, 0.02), scales N(1, 0.02) as in the paper; otherwise PyTorch's defaults.
 
-constexpr std::int64_t most_channels = 512;
 const Init dcgan_weight = Init::normal(0, 0.02);
 const Init dcgan_scale = Init::normal(1, 0.02);
-
-struct Sides {
-  std::int64_t height, width;
-};
-
-// The sides after each halving, the picture's own first; odd ones are rounded up.
-std::vector<Sides> halvings(const ModelConfig& config) {
-  std::vector<Sides> sides{{config.height, config.width}};
-  while (std::min(sides.back().height, sides.back().width) > 7) {
-    sides.push_back({ceil_div(sides.back().height, 2), ceil_div(sides.back().width, 2)});
-  }
-  return sides;
-}
-
-// Channels after i halvings of the picture, i from 1.
-std::int64_t channels_at(std::int64_t least, std::size_t i) {
-  return std::min(most_channels, least << std::min<std::size_t>(i - 1, 10));
-}
 
 class DcganGenerator final : public Generator {
  public:
   DcganGenerator(Backend& backend, const ModelConfig& config, std::string prefix, std::uint64_t seed, DType dtype)
       : Generator(backend, config, std::move(prefix), seed, dtype),
-        stages_(halvings(config).size() - 1),
-        base_(halvings(config).back()),
-        base_channels_(channels_at(config.ngf, stages_ + 1)),
+        stages_(halvings(config.height, config.width).size() - 1),
+        base_(halvings(config.height, config.width).back()),
+        base_channels_(doubled(config.ngf, stages_)),
         project_(parameters_, "project",
                  {.in = config.nz, .out = base_.height * base_.width * base_channels_, .bias = Bias::no, .weight = dcgan_weight,
                   .out_picture = {base_.height, base_.width, base_channels_}}),
         project_norm_(parameters_, "project_norm", {.channels = base_channels_, .gamma = dcgan_scale}) {
     std::int64_t in = base_channels_;
     for (std::size_t i = 0; i < stages_; ++i) {
-      const std::int64_t out = channels_at(config.ngf, stages_ - i);
+      const std::int64_t out = doubled(config.ngf, stages_ - i - 1);
       convs_.emplace_back(parameters_, numbered("conv", i),
                           ConvOptions{.in = in, .out = out, .kernel = 5, .conv = up_conv, .bias = Bias::no, .weight = dcgan_weight});
       norms_.emplace_back(parameters_, numbered("norm", i), BatchNormOptions{.channels = out, .gamma = dcgan_scale});
@@ -90,10 +67,10 @@ class DcganDiscriminator final : public Discriminator {
  public:
   DcganDiscriminator(Backend& backend, const ModelConfig& config, std::uint64_t seed, DType dtype)
       : Discriminator(backend, config, seed, dtype), seed_(seed) {
-    const std::vector<Sides> sides = halvings(config);
+    const std::vector<Sides> sides = halvings(config.height, config.width);
     std::int64_t in = config.channels;
     for (std::size_t i = 1; i < std::max<std::size_t>(sides.size(), 2); ++i) {
-      const std::int64_t out = channels_at(config.ndf, i);
+      const std::int64_t out = doubled(config.ndf, i - 1);
       const bool norm = config.d_norm && i > 1;  // the paper leaves the first layer without
       convs_.emplace_back(parameters_, numbered("conv", i - 1),
                           ConvOptions{.in = in, .out = out, .kernel = 5, .conv = {.stride = 2, .pad = 2},
@@ -132,7 +109,7 @@ class Dcgan final : public GanMethodOf<DcganGenerator, DcganDiscriminator> {
   const char* name() const override { return "dcgan"; }
   const char* summary() const override { return "New pictures like those of a folder"; }
   const char* source() const override { return "Radford et al., 2016"; }
-  std::vector<std::string_view> shared_options() const override { return {"nz", "ngf", "ndf", "dropout", "step"}; }
+  std::vector<std::string_view> shared_options() const override { return {"nz", "ngf", "ndf", "dropout", "step", "penalty", "gamma", "penalty-every"}; }
   std::unique_ptr<MethodOptions> own_options() const override { return std::make_unique<DcganOptions>(); }
   void set_defaults(TrainConfig&) const override {}
   std::vector<ImageSize> bench_sizes() const override { return {{28, 28}, {64, 64}, {128, 128}}; }

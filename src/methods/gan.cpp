@@ -19,6 +19,7 @@ namespace pastiche {
 namespace {
 
 constexpr std::size_t net_g = 0, net_d = 1;      // in the order of add_network()
+constexpr std::uint32_t call_real = 0, call_fake = 1, call_of_generator = 2, call_real_of_generator = 3, call_between = 4;  // D's passes in a step
 constexpr std::int64_t few_pictures = 5000;      // of fewer, a discriminator soon knows each one (Zhao et al., 2020)
 
 // The widest networks whose steps would be enough by the time that was given. On a GPU that is no question.
@@ -34,6 +35,11 @@ int width_for(TrainConfig config) {
   return std::end(widths)[-1];
 }
 
+// Four times as much at twice the side, as Karras et al. (2021) advise.
+double gamma_for(const Penalty& penalty, ImageSize size) {
+  return penalty.wgan_gp ? 10 : 0.3 * size.height * size.width / (32.0 * 32.0);
+}
+
 class GanData final : public TrainingData {
  public:
   GanData(const GanMethod& method, TrainConfig& config) {
@@ -45,6 +51,9 @@ class GanData final : public TrainingData {
     choose_batch(config, data_->size(), 64);
     require_a_batch(config, data_->size(), config.data);
     if (config.augment == "auto") config.augment = data_->size() < few_pictures ? "color,translation,cutout" : "none";
+    if (config.penalty == "auto") config.penalty = config.loss == "relativistic" ? "r1,r2" : config.loss == "wgan" ? "wgan-gp" : "none";
+    const Penalty penalty = parse_penalty(config.penalty);
+    if (config.gamma == 0 && penalty != Penalty{}) config.gamma = gamma_for(penalty, config.size);
     if (has_option(config.model, "ngf")) {
       if (config.ngf == 0) config.ngf = config.ndf == 0 ? width_for(config) : config.ndf;
       if (config.ndf == 0) config.ndf = config.ngf;
@@ -116,6 +125,7 @@ GanTrainer::GanTrainer(Backend& backend, const TrainConfig& config, const ModelC
     : Trainer(backend, config, {model.height, model.width, model.channels}, 1, dtype),
       model_(model),
       loss_(adversarial_loss(config.loss)),
+      penalty_(parse_penalty(config.penalty)),
       generator_(make_generator(backend, model, static_cast<std::uint64_t>(config.seed), "G.", dtype)),
       average_copy_(config.ema > 0 ? make_generator(backend, model, static_cast<std::uint64_t>(config.seed), "EMA.", dtype) : nullptr),
       discriminator_(make_discriminator(backend, model, static_cast<std::uint64_t>(config.seed), dtype)),
@@ -141,32 +151,64 @@ void GanTrainer::forget_step() {
   Trainer::forget_step();
 }
 
-GanTrainer::Losses GanTrainer::alternating_step(const Var& real, const Var& z) {
+// Both pictures of a relativistic pair are changed alike.
+GanTrainer::Losses GanTrainer::alternating_step(const Var& real_pictures, const Var& z) {
   const Discriminator& d = *discriminator_;
-  const Var fake = (*generator_)(z, pass(0));       // [N,H,W,C]
-  const Var real_logits = d(augmented(real, 0), pass(0));  // [N,1]
-  const Var fake_logits = d(augmented(detach(fake), 1), pass(1));
-  const Var d_loss = loss_.discriminator(real_logits, fake_logits, config_.label_smoothing);
+  const Var made = (*generator_)(z, pass(0));  // [N,H,W,C]
+  const Var real = judged(real_pictures), fake = judged(detach(made));
+  const Var real_logits = d(augmented(real, call_real), pass(call_real));  // [N,1]
+  const Var fake_logits = d(augmented(fake, loss_.relativistic ? call_real : call_fake), pass(call_fake));
+  const Var d_loss = with_penalty(loss_.discriminator(real_logits, fake_logits, config_.label_smoothing), real, real_logits, fake, fake_logits);
   gradients_d_ = gradients(d_loss, {net_d});
   update(gradients_d_, {net_d});
 
-  const Var g_loss = loss_.generator(d(augmented(fake, 2), pass(2)));
+  const Var g_loss = loss_.generator_loss([&] { return d(augmented(real_pictures, call_of_generator), pass(call_real_of_generator)); },
+                                          d(augmented(made, call_of_generator), pass(call_of_generator)));
   gradients_g_ = gradients(g_loss, {net_g});
   update(gradients_g_, {net_g});
   return {d_loss, g_loss, real_logits, fake_logits};
 }
 
-GanTrainer::Losses GanTrainer::joint_step(const Var& real, const Var& z) {
+GanTrainer::Losses GanTrainer::joint_step(const Var& real_pictures, const Var& z) {
   const Discriminator& d = *discriminator_;
-  const Var fake_logits = d(augmented((*generator_)(z, pass(0)), 1), pass(1));  // [N,1]
-  const Var real_logits = d(augmented(real, 0), pass(0));
-  const Var d_loss = loss_.discriminator(real_logits, fake_logits, config_.label_smoothing);
-  const Var g_loss = loss_.generator(fake_logits);
+  const Var real = judged(real_pictures), fake = (*generator_)(z, pass(0));
+  const Var fake_logits = d(augmented(fake, loss_.relativistic ? call_real : call_fake), pass(call_fake));  // [N,1]
+  const Var real_logits = d(augmented(real, call_real), pass(call_real));
+  const Var d_loss = with_penalty(loss_.discriminator(real_logits, fake_logits, config_.label_smoothing), real, real_logits, fake, fake_logits);
+  const Var g_loss = loss_.generator_loss([&] { return real_logits; }, fake_logits);
   gradients_d_ = gradients(d_loss, {net_d});
   gradients_g_ = gradients(g_loss, {net_g});
   update(gradients_d_, {net_d});
   update(gradients_g_, {net_g});
   return {d_loss, g_loss, real_logits, fake_logits};
+}
+
+// A step with a penalty takes derivatives by the pictures.
+Var GanTrainer::judged(const Var& pictures) { return has_penalty() ? Tape::current()->leaf(pictures.value()) : pictures; }
+
+// The penalties of other steps are in this one's weight: lazy regularization (Karras et al., 2020, arXiv 1912.04958, appendix B).
+Var GanTrainer::with_penalty(const Var& d_loss, const Var& real, const Var& real_logits, const Var& fake, const Var& fake_logits) {
+  if (!has_penalty()) return d_loss;
+  const double weight = config_.gamma * config_.penalty_every;
+  if (penalty_.wgan_gp) {
+    const Var between = judged(between_pairs(real, fake));
+    return d_loss + weight * one_centered_penalty((*discriminator_)(between, pass(call_between)), between);
+  }
+  Var loss = d_loss;
+  if (penalty_.r1) loss = loss + weight / 2 * zero_centered_penalty(real_logits, real);
+  if (penalty_.r2) loss = loss + weight / 2 * zero_centered_penalty(fake_logits, fake);
+  return loss;
+}
+
+// A random point on the line between each real picture and a made one.
+Tensor GanTrainer::between_pairs(const Var& real, const Var& fake) {
+  const Recording off(nullptr);
+  const Shape& shape = real.shape();
+  Tensor normal = Tensor::empty(backend_, {shape[0], 2}, parameter_dtype(dtype_));
+  backend_.random_normal(normal, {static_cast<std::uint64_t>(config_.seed), streams::between}, state_tensor_);
+  const Var n(normal), uniform = exp(-0.5 * sum(n * n, 1));  // [N]; Box and Muller, 1958, backwards
+  const Var share = cast(reshape(broadcast(uniform, 1, shape.elements() / shape[0]), shape), dtype_);
+  return (fake + share * (real - fake)).value();
 }
 
 Image GanTrainer::samples(const Examples&) {
@@ -223,6 +265,18 @@ void generate_pictures(Generator& generator, std::span<const float> latents, con
 }
 
 // ---- networks --------------------------------------------------------------------------------------------------------
+
+std::vector<Sides> halvings(std::int64_t height, std::int64_t width) {
+  std::vector<Sides> sides{{height, width}};
+  while (std::min(sides.back().height, sides.back().width) > 7) {
+    sides.push_back({ceil_div(sides.back().height, 2), ceil_div(sides.back().width, 2)});
+  }
+  return sides;
+}
+
+std::int64_t doubled(std::int64_t channels, std::size_t times) {
+  return std::min(std::int64_t{512}, channels << std::min<std::size_t>(times, 10));
+}
 
 namespace {
 

@@ -43,6 +43,14 @@ inline constexpr Conv same_conv{.pad = 2};
 inline constexpr Conv up_conv{.pad = 2, .upsample = 2, .out = Phases::inner};
 inline constexpr Activation to_unit{Activation::Kind::tanh};
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+inline std::string numbered(const char* name, std::size_t i) { return name + std::to_string(i + 1); }
+
+struct Sides {
+  std::int64_t height, width;
+};
+// Those of a picture, then those after each halving until the smaller one is at most 7. Odd ones are rounded up.
+std::vector<Sides> halvings(std::int64_t height, std::int64_t width);
+std::int64_t doubled(std::int64_t channels, std::size_t times);  // at most 512
 
 const GanMethod& find_gan_method(std::string_view name);  // Error(bad_file)
 

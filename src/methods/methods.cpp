@@ -15,12 +15,13 @@ namespace pastiche {
 // Each is defined in the file of its name.
 const GanMethod& dcgan_method();
 const GanMethod& article_method();
+const GanMethod& r3gan_method();
 const TranslationMethod& cut_method();
 const TranslationMethod& cyclegan_method();
 const TranslationMethod& pix2pix_method();
 
 std::span<const GanMethod* const> gan_methods() {
-  static const std::array list{&dcgan_method(), &article_method()};
+  static const std::array list{&dcgan_method(), &r3gan_method(), &article_method()};
   return list;
 }
 

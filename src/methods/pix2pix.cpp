@@ -29,12 +29,13 @@ class Pix2PixTrainer final : public TranslationTrainer {
     const auto judged = [&](const Var& picture, std::uint32_t call) {         // with its source, both changed alike
       return d(join(augmented(a, call), augmented(picture, call), 3));
     };
-    const Var real_logits = judged(b, 0), fake_logits = judged(detach(fake), 1);  // [N,h,w,1]
+    const std::uint32_t made_call = loss_.relativistic ? 0 : 1;  // a pair is changed alike
+    const Var real_logits = judged(b, 0), fake_logits = judged(detach(fake), made_call);  // [N,h,w,1]
     const Var d_loss = 0.5 * loss_.discriminator(real_logits, fake_logits, config_.label_smoothing);
     update(gradients(d_loss, {net_d}), {net_d});
 
     const Var content = l1_loss(fake, b);
-    const Var g_loss = loss_.generator(judged(fake, 2)) + lambda_l1_ * content;
+    const Var g_loss = loss_.generator_loss([&] { return judged(b, 2); }, judged(fake, 2)) + lambda_l1_ * content;
     update(gradients(g_loss, {net_g}), {net_g});
     return {d_loss, g_loss, real_logits, fake_logits, content};
   }

@@ -65,20 +65,20 @@ StepStats Trainer::step_prefetched(const std::function<void()>& meanwhile) {
   for (std::size_t i = 0; i < domains_.size(); ++i) {
     const Shape& shape = domains_[i].bytes[current_].shape();  // [N,H,W,C]
     if (pictures_[i].defined() && pictures_[i].shape() == shape) continue;
-    replay_ = nullptr;
-    steps_of_shape_ = 0;
+    variants_.clear();
     pictures_[i] = Tensor::empty(backend_, shape, dtype_);
   }
   begin_step();
   for (std::size_t i = 0; i < domains_.size(); ++i) backend_.dequantize(pictures_[i], domains_[i].bytes[current_]);
 
-  // The first step of a shape runs kernel by kernel; the second is recorded, where the backend can, and from then on replayed.
+  // The first step of a shape, and of a variant, runs kernel by kernel; the second is recorded, where the backend can, and from then on replayed.
   const auto launch = [this] { launch_step([this] { return compute(pictures_); }); };
-  if (++steps_of_shape_ == 2 && recordable_) {
+  Variant& variant = variants_[step_variant()];
+  if (++variant.steps == 2 && recordable_) {
     forget_step();  // the recording takes over the memory
-    replay_ = backend_.record(launch);
+    variant.replay = backend_.record(launch);
   }
-  if (replay_) replay_->run();
+  if (variant.replay) variant.replay->run();
   else launch();
   if (meanwhile) meanwhile();
   return end_step();
@@ -119,8 +119,13 @@ void Trainer::launch_step(const std::function<Losses()>& compute) {
   backend_.store_metric(state_tensor_, values[1], loss_d);
   if (now.content.defined()) backend_.store_metric(state_tensor_, values[2], loss_content);
   const DType wide = parameter_dtype(dtype_);
-  backend_.store_metric(state_tensor_, mean(sigmoid(cast(now.real_logits, wide))).value(), d_real);
-  backend_.store_metric(state_tensor_, mean(sigmoid(cast(now.fake_logits, wide))).value(), d_fake);
+  Var real = cast(now.real_logits, wide), fake = cast(now.fake_logits, wide);
+  if (adversarial_loss(config_.loss).relativistic) {
+    real = real - fake;
+    fake = -real;
+  }
+  backend_.store_metric(state_tensor_, mean(sigmoid(real)).value(), d_real);
+  backend_.store_metric(state_tensor_, mean(sigmoid(fake)).value(), d_fake);
 }
 
 StepStats Trainer::end_step() {

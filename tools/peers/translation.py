@@ -172,13 +172,19 @@ def discriminator_loss(real, fake, kind, smoothing):
         return (real - (1 - smoothing)).square().mean() + fake.square().mean()
     if kind == "hinge":
         return F.relu(1 - smoothing - real).mean() + F.relu(1 + fake).mean()
+    if kind == "wgan":
+        return fake.mean() - real.mean()
+    if kind == "relativistic":
+        return bce(real - fake, 1 - smoothing)
     return bce(real, 1 - smoothing) + bce(fake, 0)
 
 
-def generator_loss(fake, kind):
+def generator_loss(fake, kind, judge_real):
+    if kind == "relativistic":
+        return bce(fake - judge_real().detach(), 1)
     if kind == "lsgan":
         return (fake - 1).square().mean()
-    if kind == "hinge":
+    if kind in ("hinge", "wgan"):
         return -fake.mean()
     return -bce(fake, 0) if kind == "minimax" else bce(fake, 1)
 
@@ -255,6 +261,8 @@ class Training:
             for name, average in self.averages.items():
                 torch._foreach_lerp_(list(average.parameters()), list(self.networks[name].parameters()), 1 - ema_decay(self.settings, self.step_number))
             loss_g, loss_d, real_logits, fake_logits, content = told
+            if self.loss == "relativistic":
+                real_logits, fake_logits = real_logits - fake_logits, fake_logits - real_logits
             return [value.item() for value in (loss_g, loss_d, real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), content)]
 
     def loss_of_d(self, real_logits, fake_logits):
@@ -267,7 +275,7 @@ class Training:
         loss_d = self.loss_of_d(real_logits, fake_logits)
         self.update("D", loss_d)
         content = (fake - b).abs().mean()
-        loss_g = generator_loss(D(torch.cat([a, fake], 1)), self.loss) + self.settings["lambda-l1"] * content
+        loss_g = generator_loss(D(torch.cat([a, fake], 1)), self.loss, lambda: D(torch.cat([a, b], 1))) + self.settings["lambda-l1"] * content
         self.update("G", loss_g)
         return loss_g, loss_d, real_logits, fake_logits, content
 
@@ -278,7 +286,8 @@ class Training:
         loss_d = self.loss_of_d(real_logits, fake_logits) + self.loss_of_d(S(a), S(self.exchange("R", fake_a)))
         self.update("D", loss_d)
         content = (R(fake_b) - a).abs().mean() + (G(fake_a) - b).abs().mean()
-        loss_g = generator_loss(D(fake_b), self.loss) + generator_loss(S(fake_a), self.loss) + self.settings["lambda-cycle"] * content
+        loss_g = generator_loss(D(fake_b), self.loss, lambda: D(b)) + generator_loss(S(fake_a), self.loss, lambda: S(a))
+        loss_g = loss_g + self.settings["lambda-cycle"] * content
         if self.settings["lambda-identity"] > 0:
             kept = (G(b) - b).abs().mean() + (R(a) - a).abs().mean()
             loss_g = loss_g + self.settings["lambda-cycle"] * self.settings["lambda-identity"] * kept
@@ -297,7 +306,7 @@ class Training:
         with torch.no_grad():
             keys = head(source, places)
         content = patch_nce(head(G.encode(result), places), keys, self.settings["temperature"])
-        loss_g = generator_loss(D(fake), self.loss) + self.settings["lambda-nce"] * content
+        loss_g = generator_loss(D(fake), self.loss, lambda: D(b)) + self.settings["lambda-nce"] * content
         self.update("G", loss_g)
         return loss_g, loss_d, real_logits, fake_logits, content
 
