@@ -68,6 +68,7 @@ std::vector<ModelCase> model_cases(const std::string& model, ImageSize size, int
         c.network = translator_of(c.config);
       } else {
         c.config.step = step;
+        c.config.loss = "non-saturating";  // all steps alike, without a penalty in some; and the loss of tools/peers
         c.model = find_gan_method(name).model_of(c.config);
       }
       cases.push_back(std::move(c));

@@ -177,7 +177,7 @@ class DeviceTable : public testing::TestWithParam<std::tuple<std::string, std::s
   const std::string& op() const { return std::get<1>(GetParam()); }
 
   // Where the processor runs the kernels of a GPU, the table takes minutes.
-  std::size_t one_in() const { return device().starts_with("simt") || device().starts_with("ptx") ? 4 : core_one_in(); }
+  std::size_t one_in() const { return device().starts_with("simt") || device().starts_with("ptx") ? 6 : core_one_in(); }
 
   void SetUp() override {
     try {

@@ -68,7 +68,7 @@ bool all_mutants() { return std::getenv("PASTICHE_ALL_MUTANTS") != nullptr; }
 // Otherwise one in five of those that are many, or one in ten, for each commit others.
 bool takes(Change change, std::size_t number) {
   if (all_mutants() || ptx_runtime::is_rare(change)) return true;
-  return sampling() ? in_sample("PtxMutants", number, 10) : number % 5 == 0;
+  return sampling() ? in_sample("PtxMutants", number, 20) : number % 5 == 0;
 }
 
 std::vector<OpCase> rows_of_trials() {

@@ -134,6 +134,11 @@ TEST_F(Training, ThePenaltyFollowsTheLoss) {
   EXPECT_DOUBLE_EQ(relativistic.gamma, 0.3 / 4);  // 16 pixels a side
   EXPECT_EQ(wgan.penalty, "wgan-gp");
   EXPECT_EQ(wgan.gamma, 10);
+  TrainConfig weightless = small("weightless");
+  weightless.loss = "hinge";
+  weightless.gamma = 2;
+  weightless.steps = 1;
+  EXPECT_NE(refusal(ExitCode::usage, [&] { train(weightless, silent); }).find("--gamma 2: there is no penalty"), std::string::npos);
 }
 
 double distance(const Image& a, const Image& b) {

@@ -25,6 +25,8 @@ class TinyTraining : public testing::Test {
     config.steps = 6;
     // The bounds on how far losses may drift apart were found with these; larger steps carry rounding further.
     config.augment = "none";
+    config.loss = "non-saturating";
+    config.decay_from = 1;
     config.lr_g = config.lr_d = 2e-4;
     config.beta1 = 0.5;
     config.beta2 = 0.999;

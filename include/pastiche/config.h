@@ -98,7 +98,7 @@ struct TrainConfig {
   int blocks = 0;
   int depth = 0;
 
-  std::string loss = "non-saturating";
+  std::string loss = "relativistic";
   std::string step = "alternating";
   double label_smoothing = 0;
   std::string augment = "auto";
@@ -113,7 +113,7 @@ struct TrainConfig {
   double beta1 = 0;
   double beta2 = 0.99;
   double adam_eps = 1e-8;
-  double decay_from = 1;
+  double decay_from = 0.3;
   double ema = 0.999;
   bool ema_warmup = true;
 

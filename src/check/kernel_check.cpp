@@ -126,9 +126,11 @@ class ComparedBackend final : public Backend {
 
 // ---- what is run -----------------------------------------------------------------------------------------------------
 
-void take_training_steps(Backend& backend, DType dtype) {
+void take_training_steps(Backend& backend, DType dtype, const char* loss) {
   TrainConfig config;
   config.seed = 1;
+  config.loss = loss;
+  config.penalty_every = 2;
   config.l1 = config.l2 = 1e-3;
   const ModelConfig model{.height = 36, .width = 26, .channels = 3, .nz = 8, .ngf = 8, .ndf = 8, .d_norm = true, .dropout = 0.25};
   GanTrainer trainer(backend, config, model, dtype);
@@ -249,7 +251,7 @@ std::vector<KernelCheck> check_kernels(std::unique_ptr<Backend> device) {
   ComparedBackend backend(std::move(device));
   for (const DType dtype : {DType::f32, DType::bf16}) {
     if (!backend.supports(dtype)) continue;
-    take_training_steps(backend, dtype);
+    for (const char* loss : {"non-saturating", "relativistic"}) take_training_steps(backend, dtype, loss);
     call_ops(backend, dtype);
   }
   std::vector<KernelCheck> all;

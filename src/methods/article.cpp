@@ -99,6 +99,8 @@ class Article final : public GanMethodOf<ArticleGenerator, ArticleDiscriminator>
   std::unique_ptr<MethodOptions> own_options() const override { return std::make_unique<ArticleOptions>(); }
   void set_defaults(TrainConfig& config) const override {
     config.lr_g = config.lr_d = 2e-4;  // its discriminator is one linear layer, which larger steps throw about
+    config.decay_from = 1;
+    config.loss = "non-saturating";
     config.beta1 = 0.5;
     config.beta2 = 0.999;
   }

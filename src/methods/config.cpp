@@ -84,7 +84,7 @@ std::optional<Augment> try_augment(std::string_view text) {
 }
 
 std::optional<Penalty> try_penalty(std::string_view text) {
-  if (text == "none" || text == "auto") return Penalty{};  // auto is replaced before it matters, as for the augmentation
+  if (text == "none" || text == "auto") return Penalty{};  // a trainer has chosen by the time that it matters
   if (text == "r1") return Penalty{.r1 = true};
   if (text == "r2") return Penalty{.r2 = true};
   if (text == "r1,r2" || text == "r2,r1") return Penalty{.r1 = true, .r2 = true};

@@ -22,10 +22,11 @@ constexpr std::size_t net_g = 0, net_d = 1;      // in the order of add_network(
 constexpr std::uint32_t call_real = 0, call_fake = 1, call_of_generator = 2, call_real_of_generator = 3, call_between = 4;  // D's passes in a step
 constexpr std::int64_t few_pictures = 5000;      // of fewer, a discriminator soon knows each one (Zhao et al., 2020)
 
-// The widest networks whose steps would be enough by the time that was given. On a GPU that is no question.
+// The widest networks whose steps would be enough by the time that was given, on two cores with AVX-512. Below 4,000 steps half the width, with more
+// steps, makes the better pictures: bench/README.md. On a GPU that is no question.
 int width_for(TrainConfig config) {
   constexpr int widths[] = {64, 32, 16};
-  constexpr double enough_steps = 2500, processor_flop = 1e11, usual_seconds = 1800;
+  constexpr double enough_steps = 4000, processor_flop = 4e11, usual_seconds = 1800;
   if (on_gpu(config)) return widths[0];
   const double seconds = config.time.empty() ? usual_seconds : parse_duration(config.time);
   for (const int width : widths) {
@@ -40,6 +41,17 @@ double gamma_for(const Penalty& penalty, ImageSize size) {
   return penalty.wgan_gp ? 10 : 0.3 * size.height * size.width / (32.0 * 32.0);
 }
 
+// Where they were left to choose. Error(usage) for a weight of no penalty.
+TrainConfig with_penalty_chosen(TrainConfig config, ImageSize size) {
+  if (config.penalty == "auto") config.penalty = config.loss == "relativistic" ? "r1,r2" : config.loss == "wgan" ? "wgan-gp" : "none";
+  const Penalty penalty = parse_penalty(config.penalty);
+  if (config.gamma > 0 && penalty == Penalty{}) {
+    throw Error(ExitCode::usage, fmt::format("--gamma {:g}: there is no penalty that it would weigh; --penalty says which", config.gamma));
+  }
+  if (config.gamma == 0 && penalty != Penalty{}) config.gamma = gamma_for(penalty, size);
+  return config;
+}
+
 class GanData final : public TrainingData {
  public:
   GanData(const GanMethod& method, TrainConfig& config) {
@@ -51,9 +63,7 @@ class GanData final : public TrainingData {
     choose_batch(config, data_->size(), 64);
     require_a_batch(config, data_->size(), config.data);
     if (config.augment == "auto") config.augment = data_->size() < few_pictures ? "color,translation,cutout" : "none";
-    if (config.penalty == "auto") config.penalty = config.loss == "relativistic" ? "r1,r2" : config.loss == "wgan" ? "wgan-gp" : "none";
-    const Penalty penalty = parse_penalty(config.penalty);
-    if (config.gamma == 0 && penalty != Penalty{}) config.gamma = gamma_for(penalty, config.size);
+    config = with_penalty_chosen(config, config.size);
     if (has_option(config.model, "ngf")) {
       if (config.ngf == 0) config.ngf = config.ndf == 0 ? width_for(config) : config.ndf;
       if (config.ndf == 0) config.ndf = config.ngf;
@@ -73,9 +83,12 @@ class GanData final : public TrainingData {
     }
     if (!data_->left_out().empty()) notes.push_back("left out: " + left_out_text(data_->left_out()));
     if (data_->resized()) notes.push_back(fmt::format("pictures are cropped and resized to {}; --size chooses another", to_text(config_.size)));
+    const std::string decay = config_.decay_from < 1 ? fmt::format(", which fall from {:.0f}% of the training on", 100 * config_.decay_from) : "";
+    const std::string penalty =
+        config_.gamma > 0 ? fmt::format(", penalty {} of {:.3g} every {} steps", config_.penalty, config_.gamma, config_.penalty_every) : "";
     const std::string widths = config_.ngf > 0 ? fmt::format("widths {} and {}, ", config_.ngf, config_.ndf) : "";
-    notes.push_back(fmt::format("{} pictures, batch {}, {}augment {}, learning rates {:g} and {:g}", data_->size(), config_.batch, widths,
-                                config_.augment, config_.lr_g, config_.lr_d));
+    notes.push_back(fmt::format("{} pictures, batch {}, {}augment {}, loss {}{}, learning rates {:g} and {:g}{}", data_->size(), config_.batch, widths,
+                                config_.augment, config_.loss, penalty, config_.lr_g, config_.lr_d, decay));
     return notes;
   }
   std::vector<std::string> take_notes() override { return loader_ ? replaced_.add(loader_->take_replaced(), config_.data) : std::vector<std::string>(); }
@@ -122,10 +135,11 @@ ModelConfig GanMethod::model_of(const TrainConfig& config) const {
 // ---- the step --------------------------------------------------------------------------------------------------------
 
 GanTrainer::GanTrainer(Backend& backend, const TrainConfig& config, const ModelConfig& model, DType dtype)
-    : Trainer(backend, config, {model.height, model.width, model.channels}, 1, dtype),
+    : Trainer(backend, with_penalty_chosen(config, {static_cast<int>(model.height), static_cast<int>(model.width)}),
+              {model.height, model.width, model.channels}, 1, dtype),
       model_(model),
       loss_(adversarial_loss(config.loss)),
-      penalty_(parse_penalty(config.penalty)),
+      penalty_(parse_penalty(config_.penalty)),
       generator_(make_generator(backend, model, static_cast<std::uint64_t>(config.seed), "G.", dtype)),
       average_copy_(config.ema > 0 ? make_generator(backend, model, static_cast<std::uint64_t>(config.seed), "EMA.", dtype) : nullptr),
       discriminator_(make_discriminator(backend, model, static_cast<std::uint64_t>(config.seed), dtype)),

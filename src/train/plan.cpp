@@ -2,6 +2,7 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <map>
@@ -24,13 +25,24 @@ void step_on_gray(Trainer& trainer, const TrainConfig& config, std::int64_t batc
   trainer.step({pictures, pictures});
 }
 
+// With a penalty, where there is one, in every second step: so that a few steps tell what both kinds take.
+TrainConfig with_penalty_soon(TrainConfig config) {
+  config.penalty_every = std::min(config.penalty_every, 2);
+  return config;
+}
+
+// Of what a step takes on average, from an odd and an even one of such a training.
+double average_step(const TrainConfig& config, double odd, double even) { return odd + (even - odd) / config.penalty_every; }
+
 // A training on a backend without memory.
 class PlannedTraining {
  public:
   PlannedTraining(const TrainConfig& config, std::int64_t batch)
-      : trainer_(trainer_of(backend_, config)), state_bytes_(backend_.pool_stats().used_bytes) {
-    for (int step = 0; step < 2; ++step) step_on_gray(*trainer_, config, batch);
-    flop_ = backend_.flop() / 2;
+      : trainer_(trainer_of(backend_, with_penalty_soon(config))), state_bytes_(backend_.pool_stats().used_bytes) {
+    step_on_gray(*trainer_, config, batch);
+    const double odd = backend_.flop();
+    step_on_gray(*trainer_, config, batch);
+    flop_ = average_step(config, odd, backend_.flop() - odd);
   }
 
   Trainer& trainer() { return *trainer_; }
@@ -70,16 +82,16 @@ struct Calibration {
 Calibration calibrate(const std::string& device, const TrainConfig& config, std::int64_t batch) {
   using Clock = std::chrono::steady_clock;
   const auto backend = make_backend(device, threads_of(config), kernel_choice(config));
-  const auto trainer = trainer_of(*backend, config);
-  std::vector<double> seconds;
-  for (int step = 0; step < 5; ++step) {
+  const auto trainer = trainer_of(*backend, with_penalty_soon(config));
+  std::array<std::vector<double>, 2> seconds;  // of odd and of even steps
+  for (std::size_t step = 0; step < 10; ++step) {
     const auto begin = Clock::now();
     step_on_gray(*trainer, config, batch);
-    if (step >= 2) seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());  // a backend may record the second
+    if (step >= 4) seconds[step % 2].push_back(std::chrono::duration<double>(Clock::now() - begin).count());  // a backend may record earlier ones
   }
-  std::nth_element(seconds.begin(), seconds.begin() + 1, seconds.end());
+  for (std::vector<double>& each : seconds) std::ranges::sort(each);
   const std::size_t held = backend->pool_stats().held_bytes, tensors = training_bytes(config, batch);
-  return {batch, seconds[1], held - std::min(held, tensors)};
+  return {batch, average_step(config, seconds[0][1], seconds[1][1]), held - std::min(held, tensors)};
 }
 
 bool has_own_memory(const Backend& backend) { return backend.name() == "cuda"; }

@@ -19,6 +19,7 @@
 #include "pastiche/config.h"
 #include "pastiche/error.h"
 #include "pastiche/files.h"
+#include "pastiche/losses.h"
 
 namespace fs = std::filesystem;
 
@@ -334,12 +335,12 @@ std::string chart(const std::string& title, const std::vector<Curve>& curves, st
                      R"(aria-label="{0}">{4}</svg></figure>)" "\n", title, legend, width, height, svg);
 }
 
-std::string charts_section(Stats& stats) {
+std::string charts_section(Stats& stats, bool relativistic) {
   const auto bins = [&](const char* name) { return stats.series[name].bins(); };
   const std::string charts =
       chart("Loss", {{"generator", "a", bins("loss_g")}, {"discriminator", "b", bins("loss_d")}}) +
       chart("Content loss", {{"content", "a", bins("loss_content")}}) +
-      chart("D’s probability of real", {{"real", "a", bins("d_real")}, {"generated", "b", bins("d_fake")}}, 1.0) +
+      chart(relativistic ? "D’s probability of being the more real one of a pair" : "D’s probability of real", {{"real", "a", bins("d_real")}, {"generated", "b", bins("d_fake")}}, 1.0) +
       chart("Step time, ms", {{"ms", "a", bins("ms")}});
   return charts.empty() ? "" : "<h2>Curves</h2>\n<div class=\"charts\">\n" + charts + "</div>\n";
 }
@@ -489,7 +490,7 @@ void ReportWriter::write() {
       "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width\">\n<title>" + name + "</title>\n<style>" + style +
           "</style>\n</head>\n<body>\n<h1>" + name + "</h1>\n<p class=\"lead\">" + lead + "</p>\n" +
-          cards_section(stats) + samples_section(folder_, config ? &find_method(config->model) : nullptr) + charts_section(stats) +
+          cards_section(stats) + samples_section(folder_, config ? &find_method(config->model) : nullptr) + charts_section(stats, config && adversarial_loss(config->loss).relativistic) +
           holdout_section(logs_->holdout.read()) + facts_section(facts) +
           (config ? config_section(*config) : "") + "</body>\n</html>\n");
 }
