@@ -49,7 +49,7 @@ TEST_F(CliData, TrainsOnAFolderWithNoOtherFlag) {
   const Finished f = run("train --data pictures --steps 1");
   ASSERT_EQ(f.code, 0) << f.err;
   EXPECT_NE(f.err.find("pictures are cropped and resized to 32; --size chooses another"), std::string::npos) << f.err;
-  EXPECT_NE(f.err.find("22 pictures, batch 22, widths 64 and 64, augment color,translation,cutout, loss relativistic, penalty r1,r2 of 0.3 every 8 steps, learning rates 0.001 and 0.001, which fall from 30% of the training on"), std::string::npos) << f.err;
+  EXPECT_NE(f.err.find("22 pictures, batch 22, widths 64 and 64, augment color,translation,cutout, loss relativistic, penalty r1+r2 of 0.3 every 8 steps, learning rates 0.001 and 0.001, which fall from 30% of the training on"), std::string::npos) << f.err;
   const std::string config = text_of(only_run() / "config.toml");
   for (const char* words : {"size = \"32\"", "batch = 22", "ngf = 64", "ndf = 64", "augment = \"color,translation,cutout\""}) {
     EXPECT_NE(config.find(words), std::string::npos) << words;

@@ -127,6 +127,21 @@ TEST_F(Resume, FindsDataThatMoved) {
   EXPECT_NE(run_json()["other_bits"].dump().find("fingerprint"), std::string::npos);
 }
 
+TEST_F(Resume, SaysThatRatesFallTowardsANewEnd) {
+  expect_ok(with_decay + "--steps 4");
+  expect_ok("train --resume " + run_folder() + " --steps 8", "fall towards the new end");
+  const Finished same = run("train --resume " + run_folder());
+  EXPECT_EQ(same.code, 0) << same.err;
+  EXPECT_EQ(same.err.find("fall towards"), std::string::npos) << same.err;
+}
+
+// Else the checkpoint would hold settings that config.toml does not, and each later resume would be refused.
+TEST_F(Resume, OtherSettingsOfAFinishedRunChangeNothing) {
+  expect_ok(train + "--steps 3");
+  expect_ok("train --resume " + run_folder() + " --lr-g 0.1 --other-bits", "finished");
+  expect_ok("train --resume " + run_folder() + " --steps 6");
+}
+
 TEST_F(Resume, RefusesOtherSettingsByName) {
   expect_ok(train + "--steps 4 --snap 2");
   const fs::path config = only_run() / "config.toml";

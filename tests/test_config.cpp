@@ -241,7 +241,7 @@ TEST(Config, ValidateNamesTheFlag) {
   EXPECT_EQ(refusal([](TrainConfig& c) { c.loss = "wasserstein"; }), "--loss 'wasserstein': expected non-saturating, minimax, lsgan, hinge, wgan, relativistic");
   EXPECT_EQ(refusal([](TrainConfig& c) { c.loss = "wgan", c.label_smoothing = 0.1; }), "--label-smoothing 0.1: the loss wgan has no target to smooth");
   EXPECT_EQ(refusal([](TrainConfig& c) { c.penalty = "r1,wgan-gp"; }),
-            "--penalty 'r1,wgan-gp': expected auto, none, r1, r2, both of these with a comma between, or wgan-gp");
+            "--penalty 'r1,wgan-gp': expected auto, none, r1, r2, r1+r2, wgan-gp");
   EXPECT_EQ(refusal([](TrainConfig& c) { c.lr_g = std::numeric_limits<double>::quiet_NaN(); }),
             "--lr-g nan: expected a number from 0 to 1");
   EXPECT_EQ(refusal([](TrainConfig& c) { c.data = "a\xff"; }), "--data 'a\\xff': expected a text in UTF-8");

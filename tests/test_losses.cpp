@@ -103,8 +103,13 @@ const std::map<std::string, Formula> formulas{
 std::vector<std::string> losses_of_the_options() {
   std::vector<std::string> names;
   TrainConfig config;
+  std::string help;
+  visit_shared_options(config, [&](const Option& option, auto&) {
+    if (option.name == std::string("loss")) help = option.help;
+  });
   for (const AdversarialLoss& loss : adversarial_losses()) {
     names.emplace_back(loss.name);
+    EXPECT_NE(help.find(loss.name), std::string::npos) << loss.name;
     parse_config(fmt::format("loss = '{}'", loss.name), "test", config);
   }
   return names;

@@ -381,6 +381,9 @@ TEST_F(Translation, WhatCannotBeTrainedIsSaid) {
   EXPECT_EQ(refusal_of(config, ExitCode::usage),
             "a size of 16x6 does not suit this resnet: sides must be multiples of 4, and at least 8; use --size 16x8");
   config = small("cut", "refused");
+  config.loss = "wgan";
+  EXPECT_EQ(refusal_of(config, ExitCode::usage), "--loss wgan: it needs a penalty on the discriminator, and cut has none");
+  config = small("cut", "refused");
   config.data.clear();
   EXPECT_NE(refusal_of(config, ExitCode::usage).find("--style FOLDER"), std::string::npos);
   config = small("cut", "refused");

@@ -104,6 +104,7 @@ struct TrainConfig {
   std::string augment = "auto";
   std::string penalty = "auto";
   double gamma = 0;
+  double lambda_gp = 10;
   int penalty_every = 8;
   double l1 = 0;
   double l2 = 0;
@@ -187,7 +188,6 @@ bool is_grid(const std::string&);
 bool is_color(const std::string&);
 bool is_share(const std::string&);
 bool is_augment(const std::string&);
-bool is_penalty(const std::string&);
 bool is_name(const std::string&);  // or empty
 
 struct Kernels : Rule {  // what parse_kernels() reads
@@ -258,7 +258,7 @@ void visit_shared_options(Config& config, Visitor&& visit) {
         config.blocks);
   visit({"depth", network, Range{0, 12}, "halvings of a unet; 0: until the smaller side is at most 7, with --preset full 1"}, config.depth);
 
-  visit({"loss", loss, Losses{}, "adversarial loss"}, config.loss);
+  visit({"loss", loss, Losses{}, "adversarial loss: non-saturating, minimax, lsgan, hinge, wgan or relativistic"}, config.loss);
   visit({"step", loss, OneOf({"alternating", "joint"}),
          "alternating: D, then G against the new D; joint: both gradients before both updates"},
         config.step);
@@ -267,12 +267,13 @@ void visit_shared_options(Config& config, Visitor&& visit) {
          "what changes pictures before the discriminator sees them, real and made ones alike (DiffAugment): for few "
          "pictures; auto: all three below 5000 pictures, none for translations"},
         config.augment);
-  visit({"penalty", loss, Form{is_penalty, "auto, none, r1, r2, both of these with a comma between, or wgan-gp"},
+  visit({"penalty", loss, OneOf({"auto", "none", "r1", "r2", "r1+r2", "wgan-gp"}),
          "what keeps the discriminator's gradient by its pictures small: r1 by real ones, r2 by made ones (Mescheder et al., 2018), or near 1 "
-         "between them: wgan-gp (Gulrajani et al., 2017); auto: r1,r2 for the loss relativistic, wgan-gp for wgan, none for others"},
+         "between them: wgan-gp (Gulrajani et al., 2017); auto: r1+r2 for the loss relativistic, wgan-gp for wgan, none for others"},
         config.penalty);
-  visit({"gamma", loss, Range{0, 1e6}, "weight of the penalty; 0: by the size, 0.3 at 32 pixels and four times that at twice the side; of wgan-gp 10"}, config.gamma);
-  visit({"penalty-every", loss, Range{1, 1024}, "steps from one penalty to the next, each weighted by as many"}, config.penalty_every);
+  visit({"gamma", loss, Range{0, 1e6}, "weight of r1 and r2; 0: by the size, 0.3 at 32 pixels and four times that at twice the side"}, config.gamma);
+  visit({"lambda-gp", loss, Range{0, 1e6}, "weight of wgan-gp"}, config.lambda_gp);
+  visit({"penalty-every", loss, Range{1, 1024}, "steps from one penalty to the next, each weighted by as many; the first step has one"}, config.penalty_every);
   visit({"l1", loss, Range{0, 10}, "L1 penalty on the weights"}, config.l1);
   visit({"l2", loss, Range{0, 10}, "L2 penalty on the weights"}, config.l2);
 
@@ -414,7 +415,7 @@ struct Penalty {
   bool r1 = false, r2 = false, wgan_gp = false;
   bool operator==(const Penalty&) const = default;
 };
-Penalty parse_penalty(std::string_view text);  // "none", "r1,r2", "wgan-gp"
+Penalty parse_penalty(std::string_view text);  // "none", "r1+r2", "wgan-gp"
 
 // Exactly one is above 0.
 struct Interval {

@@ -14,7 +14,7 @@ struct AdversarialLoss {
   Var (*discriminator)(const Var& real_logits, const Var& fake_logits, double smoothing);
   Var (*generator)(const Var& real_logits, const Var& fake_logits);  // real_logits is undefined unless the loss is relativistic
   bool relativistic = false;  // judges each real picture against a made one, and neither alone: its logits have no zero
-  bool smooths = true;        // has a target for `smoothing`
+  bool critic = false;        // of logits without bounds or a target, which need a penalty
 
   // `real_logits()` lets the discriminator judge the real pictures as it is by now. Only a relativistic loss calls it.
   template <class RealLogits>

@@ -22,7 +22,7 @@ namespace pastiche {
 
 struct StepStats {
   std::int64_t step = 0;  // the first is 1
-  double loss_g = 0, loss_d = 0;
+  double loss_g = 0, loss_d = 0;  // without penalties
   double d_real = 0, d_fake = 0;  // mean of sigmoid(D(.)) before the update; of a relativistic loss, of the logits' differences
   double loss_content = 0;        // of a translator, unweighted: how far results are from what the method wants kept of their sources
 };
@@ -159,7 +159,7 @@ class GanTrainer final : public Trainer {
   Var judged(const Var& pictures);
   Var with_penalty(const Var& d_loss, const Var& real, const Var& real_logits, const Var& fake, const Var& fake_logits);
   Tensor between_pairs(const Var& real, const Var& fake);
-  bool has_penalty() const { return penalty_ != Penalty{} && steps_done() % config_.penalty_every == 0; }
+  bool has_penalty() const { return penalty_ != Penalty{} && (steps_done() - 1) % config_.penalty_every == 0; }
   std::size_t step_variant() const override { return has_penalty() ? 1 : 0; }
   void forget_step() override;
 

@@ -95,7 +95,7 @@ class Article final : public GanMethodOf<ArticleGenerator, ArticleDiscriminator>
   const char* name() const override { return "article"; }
   const char* summary() const override { return "New pictures, by the small networks of the article: to compare with"; }
   const char* source() const override { return "the article, with Keras's defaults"; }
-  std::vector<std::string_view> shared_options() const override { return {"nz", "step", "penalty", "gamma", "penalty-every"}; }
+  std::vector<std::string_view> shared_options() const override { return {"nz", "step", "penalty", "gamma", "lambda-gp", "penalty-every"}; }
   std::unique_ptr<MethodOptions> own_options() const override { return std::make_unique<ArticleOptions>(); }
   void set_defaults(TrainConfig& config) const override {
     config.lr_g = config.lr_d = 2e-4;  // its discriminator is one linear layer, which larger steps throw about

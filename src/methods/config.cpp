@@ -83,15 +83,6 @@ std::optional<Augment> try_augment(std::string_view text) {
   }
 }
 
-std::optional<Penalty> try_penalty(std::string_view text) {
-  if (text == "none" || text == "auto") return Penalty{};  // a trainer has chosen by the time that it matters
-  if (text == "r1") return Penalty{.r1 = true};
-  if (text == "r2") return Penalty{.r2 = true};
-  if (text == "r1,r2" || text == "r2,r1") return Penalty{.r1 = true, .r2 = true};
-  if (text == "wgan-gp") return Penalty{.wgan_gp = true};
-  return {};
-}
-
 template <class T>
 T or_usage_error(const std::optional<T>& value, std::string_view text, const char* expected) {
   if (!value) throw Error(ExitCode::usage, fmt::format("{}: expected {}", quote(text), expected));
@@ -224,7 +215,6 @@ bool is_color(const std::string& text) {
   return text.size() == 6 && text.find_first_not_of("0123456789abcdefABCDEF") == text.npos;
 }
 bool is_augment(const std::string& text) { return try_augment(text).has_value(); }
-bool is_penalty(const std::string& text) { return try_penalty(text).has_value(); }
 bool is_share(const std::string& text) { return try_share(text).has_value(); }
 bool is_name(const std::string& text) {
   constexpr const char* allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
@@ -268,7 +258,8 @@ Augment parse_augment(std::string_view text) {
 }
 
 Penalty parse_penalty(std::string_view text) {
-  return or_usage_error(try_penalty(text), text, "auto, none, r1, r2, both of these with a comma between, or wgan-gp");
+  const bool both = text == "r1+r2";
+  return {.r1 = both || text == "r1", .r2 = both || text == "r2", .wgan_gp = text == "wgan-gp"};
 }
 
 double parse_share(std::string_view text) { return or_usage_error(try_share(text), text, "a share such as 5% or 0.05, below 1"); }
@@ -437,7 +428,7 @@ void validate(TrainConfig& config) {
   };
   visit_options(std::as_const(config), check);
   require_dtype(kernel_choice(config), activation_dtype(config));
-  if (config.label_smoothing > 0 && !adversarial_loss(config.loss).smooths) {
+  if (config.label_smoothing > 0 && adversarial_loss(config.loss).critic) {
     throw Error(ExitCode::usage, fmt::format("--label-smoothing {:g}: the loss {} has no target to smooth", config.label_smoothing, config.loss));
   }
   const bool limited = config.steps > 0 || config.kimg > 0 || config.epochs > 0 || !config.time.empty();

@@ -109,7 +109,7 @@ class Dcgan final : public GanMethodOf<DcganGenerator, DcganDiscriminator> {
   const char* name() const override { return "dcgan"; }
   const char* summary() const override { return "New pictures like those of a folder"; }
   const char* source() const override { return "Radford et al., 2016"; }
-  std::vector<std::string_view> shared_options() const override { return {"nz", "ngf", "ndf", "dropout", "step", "penalty", "gamma", "penalty-every"}; }
+  std::vector<std::string_view> shared_options() const override { return {"nz", "ngf", "ndf", "dropout", "step", "penalty", "gamma", "lambda-gp", "penalty-every"}; }
   std::unique_ptr<MethodOptions> own_options() const override { return std::make_unique<DcganOptions>(); }
   void set_defaults(TrainConfig&) const override {}
   std::vector<ImageSize> bench_sizes() const override { return {{28, 28}, {64, 64}, {128, 128}}; }

@@ -37,18 +37,13 @@ int width_for(TrainConfig config) {
 }
 
 // Four times as much at twice the side, as Karras et al. (2021) advise.
-double gamma_for(const Penalty& penalty, ImageSize size) {
-  return penalty.wgan_gp ? 10 : 0.3 * size.height * size.width / (32.0 * 32.0);
-}
+double gamma_for(ImageSize size) { return 0.3 * size.height * size.width / (32.0 * 32.0); }
 
-// Where they were left to choose. Error(usage) for a weight of no penalty.
+// Where they were left to choose.
 TrainConfig with_penalty_chosen(TrainConfig config, ImageSize size) {
-  if (config.penalty == "auto") config.penalty = config.loss == "relativistic" ? "r1,r2" : config.loss == "wgan" ? "wgan-gp" : "none";
-  const Penalty penalty = parse_penalty(config.penalty);
-  if (config.gamma > 0 && penalty == Penalty{}) {
-    throw Error(ExitCode::usage, fmt::format("--gamma {:g}: there is no penalty that it would weigh; --penalty says which", config.gamma));
-  }
-  if (config.gamma == 0 && penalty != Penalty{}) config.gamma = gamma_for(penalty, size);
+  const AdversarialLoss& loss = adversarial_loss(config.loss);
+  if (config.penalty == "auto") config.penalty = loss.relativistic ? "r1+r2" : loss.critic ? "wgan-gp" : "none";
+  if (config.gamma == 0) config.gamma = gamma_for(size);
   return config;
 }
 
@@ -84,8 +79,9 @@ class GanData final : public TrainingData {
     if (!data_->left_out().empty()) notes.push_back("left out: " + left_out_text(data_->left_out()));
     if (data_->resized()) notes.push_back(fmt::format("pictures are cropped and resized to {}; --size chooses another", to_text(config_.size)));
     const std::string decay = config_.decay_from < 1 ? fmt::format(", which fall from {:.0f}% of the training on", 100 * config_.decay_from) : "";
-    const std::string penalty =
-        config_.gamma > 0 ? fmt::format(", penalty {} of {:.3g} every {} steps", config_.penalty, config_.gamma, config_.penalty_every) : "";
+    const Penalty kinds = parse_penalty(config_.penalty);
+    const std::string penalty = kinds == Penalty{} ? "" : fmt::format(", penalty {} of {:.3g} every {} steps", config_.penalty,
+                                                                      kinds.wgan_gp ? config_.lambda_gp : config_.gamma, config_.penalty_every);
     const std::string widths = config_.ngf > 0 ? fmt::format("widths {} and {}, ", config_.ngf, config_.ndf) : "";
     notes.push_back(fmt::format("{} pictures, batch {}, {}augment {}, loss {}{}, learning rates {:g} and {:g}{}", data_->size(), config_.batch, widths,
                                 config_.augment, config_.loss, penalty, config_.lr_g, config_.lr_d, decay));
@@ -172,8 +168,8 @@ GanTrainer::Losses GanTrainer::alternating_step(const Var& real_pictures, const 
   const Var real = judged(real_pictures), fake = judged(detach(made));
   const Var real_logits = d(augmented(real, call_real), pass(call_real));  // [N,1]
   const Var fake_logits = d(augmented(fake, loss_.relativistic ? call_real : call_fake), pass(call_fake));
-  const Var d_loss = with_penalty(loss_.discriminator(real_logits, fake_logits, config_.label_smoothing), real, real_logits, fake, fake_logits);
-  gradients_d_ = gradients(d_loss, {net_d});
+  const Var d_loss = loss_.discriminator(real_logits, fake_logits, config_.label_smoothing);
+  gradients_d_ = gradients(with_penalty(d_loss, real, real_logits, fake, fake_logits), {net_d});
   update(gradients_d_, {net_d});
 
   const Var g_loss = loss_.generator_loss([&] { return d(augmented(real_pictures, call_of_generator), pass(call_real_of_generator)); },
@@ -188,9 +184,9 @@ GanTrainer::Losses GanTrainer::joint_step(const Var& real_pictures, const Var& z
   const Var real = judged(real_pictures), fake = (*generator_)(z, pass(0));
   const Var fake_logits = d(augmented(fake, loss_.relativistic ? call_real : call_fake), pass(call_fake));  // [N,1]
   const Var real_logits = d(augmented(real, call_real), pass(call_real));
-  const Var d_loss = with_penalty(loss_.discriminator(real_logits, fake_logits, config_.label_smoothing), real, real_logits, fake, fake_logits);
+  const Var d_loss = loss_.discriminator(real_logits, fake_logits, config_.label_smoothing);
   const Var g_loss = loss_.generator_loss([&] { return real_logits; }, fake_logits);
-  gradients_d_ = gradients(d_loss, {net_d});
+  gradients_d_ = gradients(with_penalty(d_loss, real, real_logits, fake, fake_logits), {net_d});
   gradients_g_ = gradients(g_loss, {net_g});
   update(gradients_d_, {net_d});
   update(gradients_g_, {net_g});
@@ -203,11 +199,11 @@ Var GanTrainer::judged(const Var& pictures) { return has_penalty() ? Tape::curre
 // The penalties of other steps are in this one's weight: lazy regularization (Karras et al., 2020, arXiv 1912.04958, appendix B).
 Var GanTrainer::with_penalty(const Var& d_loss, const Var& real, const Var& real_logits, const Var& fake, const Var& fake_logits) {
   if (!has_penalty()) return d_loss;
-  const double weight = config_.gamma * config_.penalty_every;
   if (penalty_.wgan_gp) {
     const Var between = judged(between_pairs(real, fake));
-    return d_loss + weight * one_centered_penalty((*discriminator_)(between, pass(call_between)), between);
+    return d_loss + config_.lambda_gp * config_.penalty_every * one_centered_penalty((*discriminator_)(between, pass(call_between)), between);
   }
+  const double weight = config_.gamma * config_.penalty_every;
   Var loss = d_loss;
   if (penalty_.r1) loss = loss + weight / 2 * zero_centered_penalty(real_logits, real);
   if (penalty_.r2) loss = loss + weight / 2 * zero_centered_penalty(fake_logits, fake);

@@ -143,7 +143,7 @@ class R3gan final : public GanMethodOf<R3ganGenerator, R3ganDiscriminator> {
   const char* name() const override { return "r3gan"; }
   const char* summary() const override { return "New pictures like those of a folder, by residual networks without norms"; }
   const char* source() const override { return "Huang et al., 2024"; }
-  std::vector<std::string_view> shared_options() const override { return {"nz", "ngf", "ndf", "step", "penalty", "gamma", "penalty-every"}; }
+  std::vector<std::string_view> shared_options() const override { return {"nz", "ngf", "ndf", "step", "penalty", "gamma", "lambda-gp", "penalty-every"}; }
   void set_defaults(TrainConfig&) const override {}
   std::vector<ImageSize> bench_sizes() const override { return {{28, 28}, {64, 64}, {128, 128}}; }
 };

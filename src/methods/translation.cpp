@@ -152,6 +152,9 @@ std::unique_ptr<TrainingData> TranslationMethod::open_data(TrainConfig& config) 
   if (config.data.empty()) {
     throw Error(ExitCode::usage, "train needs pictures to turn into others: FOLDER --style FOLDER, or one FOLDER with both in it; --data FOLDER says the same");
   }
+  if (adversarial_loss(config.loss).critic) {
+    throw Error(ExitCode::usage, fmt::format("--loss {}: it needs a penalty on the discriminator, and {} has none", config.loss, config.model));
+  }
   return std::make_unique<TranslationData>(pairing(), config);
 }
 

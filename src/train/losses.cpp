@@ -36,7 +36,7 @@ constexpr AdversarialLoss losses[] = {
      [](const Var&, const Var& fake) { return -wide_mean(fake); }},
     // mean fake - mean real; -mean fake (Arjovsky et al., 2017)
     {.name = "wgan", .discriminator = [](const Var& real, const Var& fake, double) { return wide_mean(fake) - wide_mean(real); },
-     .generator = [](const Var&, const Var& fake) { return -wide_mean(fake); }, .smooths = false},
+     .generator = [](const Var&, const Var& fake) { return -wide_mean(fake); }, .critic = true},
     // bce(real - fake, 1 - s); bce(fake - real, 1) (Jolicoeur-Martineau, 2019, as Huang et al., 2024 pair them)
     {.name = "relativistic", .discriminator = [](const Var& real, const Var& fake, double smoothing) { return bce_logits(wide(real) - wide(fake), 1 - smoothing); },
      .generator = [](const Var& real, const Var& fake) { return bce_logits(wide(fake) - wide(real), 1); }, .relativistic = true},

@@ -31,8 +31,8 @@ TrainConfig with_penalty_soon(TrainConfig config) {
   return config;
 }
 
-// Of what a step takes on average, from an odd and an even one of such a training.
-double average_step(const TrainConfig& config, double odd, double even) { return odd + (even - odd) / config.penalty_every; }
+// Of what a step takes on average, from an odd and an even one of such a training. The first has a penalty.
+double average_step(const TrainConfig& config, double odd, double even) { return even + (odd - even) / config.penalty_every; }
 
 // A training on a backend without memory.
 class PlannedTraining {

@@ -125,8 +125,15 @@ class Run {
                                                quote((folder_ / "config.toml").string())));
     }
     if (other_bits) position_.threads = threads_of(config_);
-    const auto time = position_.config.find("time");
-    if (time != position_.config.end() && *time != config_.time) position_.planned_steps = 0;  // which was for another end
+    const bool other_end = std::ranges::any_of(std::initializer_list<const char*>{"steps", "kimg", "epochs", "time"}, [&](const char* name) {
+      const auto then = position_.config.find(name);
+      return then != position_.config.end() && *then != settings.at(name);
+    });
+    if (!other_end) return;
+    position_.planned_steps = 0;  // which was for the old end
+    if (config_.decay_from < 1) {
+      notes_.push_back("learning rates now fall towards the new end, so the result is not that of a run which was to end there from the start");
+    }
   }
 
   void open_data() {
@@ -211,7 +218,7 @@ class Run {
       write_file_atomically(folder_ / "samples" / (step_name(0) + ".png"), encode_png(trainer_->samples(data_->examples())));
     } else {
       for (const char* name : {"stats.jsonl", "holdout.jsonl"}) truncate_after_step(folder_ / name, position_.step);
-      if (!changes_.empty()) save_checkpoint();
+      if (!changes_.empty() && !done()) save_checkpoint();
     }
     stats_.emplace(folder_ / "stats.jsonl");
     report_.emplace(folder_);
@@ -329,8 +336,11 @@ class Run {
 
   // Learning rates that decay need to know the end. Where only a time is given, it is planned from the speed so far. That happens at
   // checkpoints alone and stands in them, so that between two of them the rates depend on the step alone, and a resume repeats them.
-  bool decays_by_time() const { return config_.decay_from < 1 && limit_steps_ == 0; }
-  std::int64_t total_steps() const { return decays_by_time() ? position_.planned_steps : limit_steps_; }
+  bool decays_by_time() const { return config_.decay_from < 1 && limit_seconds_ > 0; }
+  std::int64_t total_steps() const {
+    if (!decays_by_time() || position_.planned_steps == 0) return limit_steps_;
+    return limit_steps_ > 0 ? std::min(limit_steps_, position_.planned_steps) : position_.planned_steps;
+  }
 
   void plan_from(std::int64_t step) { plan_from_step_ = step, plan_from_seconds_ = clock_.seconds(); }
 
