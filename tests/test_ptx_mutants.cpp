@@ -65,7 +65,7 @@ struct Mutant {
 // All: every row of the table, and every instruction that can be changed.
 bool all_mutants() { return std::getenv("PASTICHE_ALL_MUTANTS") != nullptr; }
 
-// Otherwise one in five of those that are many, or one in ten, for each commit others.
+// Otherwise one in five of those that are many, or one in twenty, for each commit others.
 bool takes(Change change, std::size_t number) {
   if (all_mutants() || ptx_runtime::is_rare(change)) return true;
   return sampling() ? in_sample("PtxMutants", number, 20) : number % 5 == 0;

@@ -258,8 +258,12 @@ Augment parse_augment(std::string_view text) {
 }
 
 Penalty parse_penalty(std::string_view text) {
-  const bool both = text == "r1+r2";
-  return {.r1 = both || text == "r1", .r2 = both || text == "r2", .wgan_gp = text == "wgan-gp"};
+  if (text == "none") return {};
+  if (text == "r1") return {.r1 = true};
+  if (text == "r2") return {.r2 = true};
+  if (text == "r1+r2") return {.r1 = true, .r2 = true};
+  if (text == "wgan-gp") return {.wgan_gp = true};
+  throw Error(ExitCode::usage, fmt::format("{}: expected none, r1, r2, r1+r2 or wgan-gp", quote(text)));
 }
 
 double parse_share(std::string_view text) { return or_usage_error(try_share(text), text, "a share such as 5% or 0.05, below 1"); }

@@ -50,7 +50,8 @@ class ResidualBlock {
 // A learned map of each channel.
 Parameter& add_basis(Parameters& parameters, const Sides& sides, std::int64_t channels) {
   const Shape shape{sides.height, sides.width, channels};
-  return parameters.add("basis", shape, Init::normal(0, 1), {.height = sides.height, .width = sides.width, .channels = channels, .shape = {channels, sides.height, sides.width}});
+  const TorchLayout layout{.height = sides.height, .width = sides.width, .channels = channels, .shape = {channels, sides.height, sides.width}};
+  return parameters.add("basis", shape, Init::normal(0, 1), layout);
 }
 
 class R3ganGenerator final : public Generator {
